@@ -1,0 +1,3 @@
+"""
+Raft on Twisted: a replicated key-value daemon, and a Raft to read.
+"""

@@ -1,0 +1,3 @@
+"""
+The state machine that hraftd replicates: a key-value store.
+"""

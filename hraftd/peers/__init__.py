@@ -1,0 +1,3 @@
+"""
+How servers talk to each other: AMP over TCP.
+"""

@@ -1,0 +1,3 @@
+"""
+The Raft algorithm alone: no network, no disk, no clock.
+"""

@@ -1,0 +1,156 @@
+"""
+The members of a cluster and what may change about them.
+
+A :class:`Configuration` says who takes part, who votes, and how many of them are
+a majority; its methods answer what a change would make of it. When a change may
+start is the business of :mod:`hraftd.raft.consensus`; who is a member of what is
+decided by the log, since a configuration is an entry in it.
+
+Raft section 6 in the single-server form of dissertation chapter 4.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from attrs import evolve, field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Configuration", "MembershipConflict", "Server", "Suffrage"]
+
+
+class MembershipConflict(Exception):
+    """
+    The change contradicts a member that is there already.
+    """
+
+
+class Suffrage(Enum):
+    """
+    Whether a member's vote and acknowledgement count.
+    """
+
+    VOTER = "voter"
+    #: Receives entries but counts for nothing until it has caught up
+    #: (dissertation 4.2.1); then the leader makes it a voter.
+    LEARNER = "learner"
+
+
+@frozen
+class Server:
+    """
+    One member: its name, where its peers reach it, and where its clients do.
+    """
+
+    id: str
+    #: ``host:port`` of its Raft listener, as its peers must dial it.
+    raft: str
+    #: ``host:port`` of its HTTP API, as clients must dial it; empty if unknown.
+    http: str = ""
+    suffrage: Suffrage = Suffrage.VOTER
+
+    @property
+    def is_voter(self) -> bool:
+        """
+        Whether this member's vote and acknowledgement count.
+        """
+        return self.suffrage is Suffrage.VOTER
+
+
+def _by_id(servers: tuple[Server, ...]) -> tuple[Server, ...]:
+    return tuple(sorted(servers, key=lambda server: server.id))
+
+
+@frozen
+class Configuration:
+    """
+    The members of the cluster, always in the order of their ids.
+    """
+
+    servers: tuple[Server, ...] = field(default=(), converter=_by_id)
+    _by_name: Mapping[str, Server] = field(init=False, eq=False, repr=False)
+
+    @_by_name.default
+    def _index(self) -> Mapping[str, Server]:
+        return MappingProxyType({server.id: server for server in self.servers})
+
+    def get(self, server_id: str) -> Server | None:
+        """
+        Return the member of that id, or ``None``.
+        """
+        return self._by_name.get(server_id)
+
+    @property
+    def voters(self) -> tuple[Server, ...]:
+        """
+        The members whose votes and acknowledgements count.
+        """
+        return tuple(server for server in self.servers if server.is_voter)
+
+    @property
+    def learners(self) -> tuple[Server, ...]:
+        """
+        The members that are still catching up.
+        """
+        return tuple(server for server in self.servers if not server.is_voter)
+
+    def is_voter(self, server_id: str) -> bool:
+        """
+        Whether that server is a member with a vote.
+        """
+        server = self.get(server_id)
+        return server is not None and server.is_voter
+
+    @property
+    def majority(self) -> int:
+        """
+        How many voters are more than a half of them: 2 of 3, 3 of 4, 3 of 5.
+        """
+        return len(self.voters) // 2 + 1
+
+    def is_majority(self, server_ids: frozenset[str] | set[str]) -> bool:
+        """
+        Whether the voters among these servers are a majority.
+
+        Ids of learners and of strangers count for nothing.
+        """
+        agreeing = sum(1 for server in self.voters if server.id in server_ids)
+        return agreeing >= self.majority
+
+    def with_learner(self, newcomer: Server) -> Configuration:
+        """
+        Add one more member, which does not vote yet.
+
+        :raises MembershipConflict: if the id, or one of the addresses, belongs
+            to a member already.
+        """
+        known = self.get(newcomer.id)
+        if known is not None:
+            raise MembershipConflict(
+                f"{newcomer.id} is a member already, at {known.raft}"
+            )
+        for member in self.servers:
+            if member.raft == newcomer.raft:
+                raise MembershipConflict(
+                    f"the Raft address {newcomer.raft} belongs to {member.id}"
+                )
+            if newcomer.http and member.http == newcomer.http:
+                raise MembershipConflict(
+                    f"the HTTP address {newcomer.http} belongs to {member.id}"
+                )
+        learner = evolve(newcomer, suffrage=Suffrage.LEARNER)
+        return Configuration((*self.servers, learner))
+
+    def with_voter(self, server_id: str) -> Configuration:
+        """
+        Let that member vote.
+
+        :raises KeyError: if there is no such member.
+        """
+        promoted = evolve(self._by_name[server_id], suffrage=Suffrage.VOTER)
+        others = tuple(server for server in self.servers if server.id != server_id)
+        return Configuration((*others, promoted))

@@ -1,0 +1,156 @@
+"""
+The words of Raft.
+
+Entries, the state that is persisted, and one class for each side of each RPC box
+in figure 2 of the paper.
+
+Field names are the paper's in snake case. Nothing here has behaviour; how these
+become bytes is in :mod:`hraftd.codec` and :mod:`hraftd.peers.commands`.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from attrs import frozen
+
+from hraftd.raft.configuration import Configuration
+
+__all__ = [
+    "AppendEntries",
+    "AppendEntriesResponse",
+    "Call",
+    "Entry",
+    "HardState",
+    "NoOp",
+    "Payload",
+    "Request",
+    "RequestVote",
+    "RequestVoteResponse",
+    "Response",
+]
+
+
+@frozen
+class NoOp:
+    """
+    The empty entry with which a leader begins its term (Raft 8).
+    """
+
+
+#: What an entry holds: a command of the state machine, opaque to Raft; a new
+#: configuration; or nothing.
+Payload: TypeAlias = bytes | Configuration | NoOp
+
+
+@frozen
+class Entry:
+    """
+    One entry of the replicated log. Index and term together name it (Raft 5.3).
+    """
+
+    #: Its position in the log; the first is 1.
+    index: int
+    #: The term of the leader that made it; the first is 1.
+    term: int
+    payload: Payload
+
+
+@frozen
+class HardState:
+    """
+    What a server must have on disk before it answers an RPC, besides the log.
+
+    Figure 2, "Persistent state on all servers".
+    """
+
+    #: The latest term this server has seen; 0 before the first.
+    current_term: int = 0
+    #: The candidate that got this server's vote in ``current_term``, or ``None``.
+    voted_for: str | None = None
+
+
+@frozen
+class RequestVote:
+    """
+    Invoked by candidates to gather votes (Raft 5.2).
+    """
+
+    #: The candidate's term. In a pre-vote: the term it *would* campaign in.
+    term: int
+    candidate_id: str
+    last_log_index: int
+    last_log_term: int
+    #: Only asks whether the vote would be given; changes nothing anywhere
+    #: (dissertation 9.6).
+    pre_vote: bool = False
+
+
+@frozen
+class RequestVoteResponse:
+    """
+    A voter's answer (Raft 5.2).
+    """
+
+    #: The voter's ``current_term``, for the candidate to update itself.
+    term: int
+    vote_granted: bool
+
+
+@frozen
+class AppendEntries:
+    """
+    Invoked by the leader to replicate entries; without any, a heartbeat.
+
+    Raft 5.3 and 5.2.
+    """
+
+    term: int
+    leader_id: str
+    #: Index and term of the entry that comes right before ``entries``; 0 and 0
+    #: before the first.
+    prev_log_index: int
+    prev_log_term: int
+    #: Consecutive entries, the first at ``prev_log_index + 1``.
+    entries: tuple[Entry, ...]
+    leader_commit: int
+
+
+@frozen
+class AppendEntriesResponse:
+    """
+    A follower's answer (Raft 5.3).
+
+    The two ``conflict`` fields are the shortcut that the end of section 5.3
+    describes: they let the leader skip a whole term for each rejection.
+    """
+
+    #: The follower's ``current_term``, for the leader to update itself.
+    term: int
+    #: Whether the follower held ``prev_log_index`` at ``prev_log_term``, and so
+    #: now holds every entry of the request on its disk.
+    success: bool
+    #: On a rejection, the term of the follower's entry at ``prev_log_index``, or
+    #: 0 if its log ends before that.
+    conflict_term: int = 0
+    #: On a rejection, the first index the follower holds for ``conflict_term``,
+    #: or, where its log is too short, the index after its last entry. 0 if the
+    #: request was refused for its term.
+    conflict_index: int = 0
+
+
+Request: TypeAlias = RequestVote | AppendEntries
+Response: TypeAlias = RequestVoteResponse | AppendEntriesResponse
+
+
+@frozen(eq=False)
+class Call:
+    """
+    A request on its way to one peer.
+
+    Two calls are the same only if they are the same object, so that an answer is
+    never taken for another call's.
+    """
+
+    to: str
+    request: Request
