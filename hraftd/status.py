@@ -1,0 +1,122 @@
+"""
+What a server can tell about itself and its cluster.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+from attrs import frozen
+
+from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+
+if TYPE_CHECKING:
+    from hraftd.raft.configuration import Configuration, Server
+    from hraftd.raft.consensus import ConsensusModule
+
+__all__ = ["TICK", "MemberStatus", "Status", "describe"]
+
+#: Seconds of one tick of the algorithm.
+TICK = 0.025
+
+
+@frozen
+class MemberStatus:
+    """
+    A member as this server sees it.
+    """
+
+    server: Server
+    #: The last entry known to be on its disk; ``None`` unless this is the leader.
+    match_index: int | None
+    #: Seconds since it answered; ``None`` unless this is the leader, or if never.
+    last_contact: float | None
+
+
+@frozen
+class Status:
+    """
+    What this server knows about itself and its cluster at this moment.
+    """
+
+    server_id: str
+    cluster_id: str | None
+    #: ``leader``, ``follower``, ``pre-candidate``, ``candidate``, or ``learner``.
+    role: str
+    term: int
+    leader: Server | None
+    commit_index: int
+    last_applied: int
+    last_log_index: int
+    configuration: Configuration
+    members: tuple[MemberStatus, ...]
+    #: Seconds since the leader was heard; 0.0 at the leader, ``None`` if never.
+    last_contact: float | None
+
+    @classmethod
+    def of(
+        cls, core: ConsensusModule, cluster_id: str | None, last_applied: int
+    ) -> Status:
+        """
+        Look at the algorithm's state and put it into seconds and names.
+        """
+        configuration = core.configuration
+        return cls(
+            server_id=core.server_id,
+            cluster_id=cluster_id,
+            role=_role(core),
+            term=core.current_term,
+            leader=configuration.get(core.leader_id) if core.leader_id else None,
+            commit_index=core.commit_index,
+            last_applied=last_applied,
+            last_log_index=core.log.last_index,
+            configuration=configuration,
+            members=tuple(
+                MemberStatus(
+                    server=server,
+                    match_index=core.match_index(server.id),
+                    last_contact=_seconds(core.ticks_since_contact(server.id)),
+                )
+                for server in configuration.servers
+            ),
+            last_contact=_seconds(core.ticks_since_leader),
+        )
+
+
+def _role(core: ConsensusModule) -> str:
+    match core.role:
+        case Leader():
+            return "leader"
+        case Candidate():
+            return "candidate"
+        case PreCandidate():
+            return "pre-candidate"
+        case Follower():
+            voter = core.configuration.is_voter(core.server_id)
+            return "follower" if voter else "learner"
+        case role:
+            assert_never(role)
+
+
+def _seconds(ticks: int | None) -> float | None:
+    return None if ticks is None else ticks * TICK
+
+
+def describe(core: ConsensusModule) -> str:
+    """
+    Say in half a sentence, for the log, what the server is now.
+    """
+    term = core.current_term
+    match core.role:
+        case Leader():
+            return f"leads term {term}"
+        case Candidate():
+            return f"is a candidate in term {term}"
+        case PreCandidate():
+            return f"misses a leader in term {term} and asks who would vote for it"
+        case Follower(None):
+            return f"follows nobody yet in term {term}"
+        case Follower(leader_id):
+            return f"follows {leader_id} in term {term}"
+        case role:
+            assert_never(role)

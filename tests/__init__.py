@@ -1,0 +1,3 @@
+"""
+The tests of hraftd, laid out like the package.
+"""
