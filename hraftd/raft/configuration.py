@@ -11,6 +11,7 @@ Raft section 6 in the single-server form of dissertation chapter 4.
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -20,13 +21,34 @@ from attrs import evolve, field, frozen
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Configuration", "MembershipConflict", "Server", "Suffrage"]
+__all__ = [
+    "Configuration",
+    "MembershipConflict",
+    "Server",
+    "Suffrage",
+    "check_server_id",
+]
+
+_SERVER_ID = re.compile(r"[\w.:\[\]-]{1,128}")
 
 
 class MembershipConflict(Exception):
     """
     The change contradicts a member that is there already.
     """
+
+
+def check_server_id(server_id: str) -> None:
+    """
+    Make sure that this can name a server: in URLs, in log lines, and as a folder.
+
+    :raises ValueError: with a sentence.
+    """
+    if not _SERVER_ID.fullmatch(server_id) or not server_id.strip("."):
+        raise ValueError(
+            f"{server_id[:130]!r} is no id of a node; take up to 128 letters, digits "
+            f"and . _ - : [ ]"
+        )
 
 
 class Suffrage(Enum):

@@ -1,0 +1,144 @@
+"""
+How hraftd answers over HTTP: in JSON, whatever happens.
+
+Every answer is ``application/json`` with a Content-Length. A :exc:`Refusal` can be
+raised anywhere below a route; :func:`new_app` makes the Klein application that turns
+it, and everything else that can go wrong there, into ``{"error": "a sentence"}``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, assert_never
+
+from klein import Klein
+from twisted.logger import Logger
+from werkzeug.exceptions import MethodNotAllowed, NotFound
+
+from hraftd.client_requests import Misdirected, Redirected, Unavailable, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from twisted.python.failure import Failure
+    from twisted.web.http import Request
+
+    from hraftd.client_requests import NotDone
+    from hraftd.raft.configuration import Server
+
+__all__ = ["Refusal", "answer", "new_app", "not_done", "refuse", "send", "unexpected"]
+
+_log = Logger()
+
+#: Phrases of status codes that twisted.web does not know.
+_PHRASES = {421: b"Misdirected Request"}
+
+
+class Refusal(Exception):
+    """
+    A request that is answered with an error.
+    """
+
+    def __init__(self, code: int, sentence: str) -> None:
+        """
+        Refuse with this status code, and this sentence for a person to read.
+        """
+        super().__init__(sentence)
+        self.code = code
+        self.sentence = sentence
+
+
+def answer(request: Request, code: int, content: Mapping[str, object]) -> bytes:
+    """
+    Set status and headers, and return the body, which is still to be written.
+    """
+    body = json.dumps(content, ensure_ascii=False).encode("utf-8")
+    request.setResponseCode(code, _PHRASES.get(code))
+    request.setHeader(b"Server", b"hraftd")
+    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def send(request: Request, body: bytes) -> None:
+    """
+    Write the body that an :func:`answer` has announced, and be done.
+    """
+    request.write(body)
+    request.finish()
+
+
+def refuse(request: Request, code: int, sentence: str, **more: object) -> bytes:
+    """
+    Answer with an error; like :func:`answer`.
+    """
+    return answer(request, code, {"error": sentence, **more})
+
+
+def unexpected(request: Request, failure: Failure) -> bytes:
+    """
+    Answer what nobody foresaw: the log gets all of it, the client nothing.
+    """
+    _log.failure(
+        "cannot answer {method} {uri}",
+        failure=failure,
+        method=request.method.decode("ascii", "replace"),
+        uri=request.uri.decode("ascii", "replace"),
+    )
+    return refuse(request, 500, "internal error; this node's log says more")
+
+
+def not_done(request: Request, outcome: NotDone) -> bytes:
+    """
+    Answer a write or a join that was not carried out here, or maybe not.
+    """
+    match outcome:
+        case Misdirected(leader):
+            return refuse(request, 421, "not the leader", leader=_named(leader))
+        case Redirected(leader):
+            location = b"http://" + leader.http.encode("ascii") + request.uri
+            request.setHeader(b"Location", location)
+            return refuse(request, 307, "not the leader", leader=_named(leader))
+        case Unavailable(reason, retry_after):
+            request.setHeader(b"Retry-After", b"%d" % retry_after)
+            return refuse(request, 503, reason)
+        case Unknown(reason):
+            return refuse(request, 504, reason, outcome="unknown")
+        case _:
+            assert_never(outcome)
+
+
+def _named(leader: Server) -> dict[str, str]:
+    return {"id": leader.id, "http": leader.http, "raft": leader.raft}
+
+
+def new_app() -> Klein:
+    """
+    Return a Klein application without routes whose errors are JSON.
+    """
+    app = Klein()
+
+    @app.handle_errors(Refusal)
+    def refused(self: object, request: Any, failure: Failure) -> bytes:
+        refusal = failure.value
+        assert isinstance(refusal, Refusal)
+        return refuse(request, refusal.code, refusal.sentence)
+
+    @app.handle_errors(NotFound)
+    def not_found(self: object, request: Any, failure: Failure) -> bytes:
+        return refuse(request, 404, "there is nothing at this path")
+
+    @app.handle_errors(MethodNotAllowed)
+    def not_allowed(self: object, request: Any, failure: Failure) -> bytes:
+        error = failure.value
+        assert isinstance(error, MethodNotAllowed)
+        allowed = ", ".join(sorted(error.valid_methods or ()))
+        request.setHeader(b"Allow", allowed.encode("ascii"))
+        method = request.method.decode("ascii")
+        return refuse(request, 405, f"{method} is not done here, but {allowed}")
+
+    @app.handle_errors(Exception)
+    def failed(self: object, request: Any, failure: Failure) -> bytes:
+        return unexpected(request, failure)
+
+    return app

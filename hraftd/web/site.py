@@ -1,0 +1,165 @@
+"""
+The HTTP API as a factory, ready to be listened with.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.web.resource import Resource
+from twisted.web.server import Site
+
+from hraftd.web.answers import Refusal, refuse
+from hraftd.web.api import KeyAPI
+from hraftd.web.asked import segments
+from hraftd.web.channel import Channel, Request
+from hraftd.web.cluster import ClusterAPI
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IAddress, IReactorTime
+    from twisted.web import http
+
+    from hraftd.client_requests import ClientRequests
+    from hraftd.server import RaftServer
+
+__all__ = ["HttpSite", "Root"]
+
+#: Seconds in which a request has to arrive, and for which a connection may be idle.
+TIMEOUT = 60
+
+#: What the header of a request may hold besides a key.
+HEADER_BYTES = 12 * 1024
+
+#: Seconds in which a client has to take the answers that are left when the node stops.
+CLOSE_SECONDS = 0.5
+
+_AUTHORITY = re.compile(rb"https?://[^/?]*", re.IGNORECASE)
+
+
+class Root(Resource):
+    """
+    Takes every request, and sees to it that its path is routed as it was written.
+    """
+
+    isLeaf = True
+
+    def __init__(self, client_requests: ClientRequests, server: RaftServer) -> None:
+        """
+        Serve the whole API of one node.
+        """
+        Resource.__init__(self)
+        self._keys = KeyAPI(client_requests).app.resource()
+        self._cluster = ClusterAPI(client_requests, server).app.resource()
+
+    def render(self, request: Request) -> bytes | int:
+        """
+        Hand the request to the part of the API that its path names.
+        """
+        if request.uri[:1] != b"/":
+            # As it is sent to proxies; RFC 9112 3.2.2 wants it understood here too.
+            request.uri = _AUTHORITY.sub(b"", request.uri, 1)
+            request.path = request.uri.partition(b"?")[0]
+        try:
+            if request.method != request.method.upper():
+                raise Refusal(400, "the method is not in upper case")
+            request.postpath = segments(request.path)
+        except Refusal as refusal:
+            return refuse(request, refusal.code, refusal.sentence)
+        is_key = request.postpath[0] == b"key"
+        resource = self._keys if is_key else self._cluster
+        return cast("int", resource.render(request))
+
+
+class HttpSite(Site):
+    """
+    Makes the connections of one node's HTTP API.
+    """
+
+    noisy = False
+    # Declared to make a wrapper that could switch to HTTP/2.
+    protocol: Any = Channel
+
+    def __init__(
+        self, client_requests: ClientRequests, server: RaftServer, reactor: IReactorTime
+    ) -> None:
+        """
+        Serve clients, and tell of the server; take the time from the reactor.
+        """
+        Site.__init__(
+            self,
+            Root(client_requests, server),
+            Request,
+            timeout=TIMEOUT,
+            reactor=reactor,
+            # A body is JSON whatever its Content-Type says: curl says it is a form.
+            parsePOSTFormSubmission=False,
+        )
+        limits = client_requests.limits
+        self.max_body_bytes = limits.max_body_bytes
+        # In percent encoding a key takes three times its length.
+        self._max_header_bytes = HEADER_BYTES + 3 * limits.max_key_bytes
+        self.channels: set[Channel] = set()
+        self._closed: list[Deferred[None]] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        """
+        Make a connection; none any more after :meth:`disconnect`.
+        """
+        if self._closed is not None:
+            return None
+        channel = Site.buildProtocol(self, addr)
+        channel.totalHeadersSize = channel.MAX_LENGTH = self._max_header_bytes
+        return channel
+
+    def disconnect(self) -> Deferred[None]:
+        """
+        Close all connections and take no more; to be called when the port is closed.
+
+        What was answered is still sent, for half a second at most.
+
+        :return: fires when they are gone.
+        """
+        gone: Deferred[None] = Deferred()
+        if self._closed is None:
+            self._closed = []
+            for channel in list(self.channels):
+                channel.close(CLOSE_SECONDS)
+        self._closed.append(gone)
+        self._notice_all_lost()
+        return gone
+
+    def channel_lost(self, channel: Channel) -> None:
+        """
+        Take note that a connection is gone.
+        """
+        self.channels.discard(channel)
+        self._notice_all_lost()
+
+    def _notice_all_lost(self) -> None:
+        if self._closed is not None and not self.channels:
+            closed, self._closed = self._closed, []
+            for gone in closed:
+                gone.callback(None)
+
+    def startFactory(self) -> None:
+        """
+        Do nothing: there is no access log to open, and no clock to keep for it.
+        """
+
+    def stopFactory(self) -> None:
+        """
+        Do nothing: no log was opened.
+        """
+
+    def log(self, request: http.Request) -> None:
+        """
+        Write nothing of a request that went well; what did not is logged elsewhere.
+        """
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """
+        Speak HTTP/1.1, and no other.
+        """
+        return [b"http/1.1"]

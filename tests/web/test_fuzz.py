@@ -1,0 +1,198 @@
+"""
+Hundreds of random requests: each gets an answer of the contract, whatever it is.
+"""
+
+from __future__ import annotations
+
+import json
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+from twisted.internet.error import ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.logger import LogLevel, globalLogPublisher
+from twisted.python.failure import Failure
+
+from hraftd.client_requests import Applied, ClientRequests, Limits
+from hraftd.kv.store import KeyValueStore
+from hraftd.raft.configuration import MembershipConflict
+from hraftd.raft.errors import ChangeInProgress, NotLeader
+from hraftd.server import LeadershipLost, Overloaded, Stopped, UnreachableServer
+from hraftd.web.site import HttpSite
+from tests.web import LEADER, OneNode, ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from twisted.internet.defer import Deferred
+
+    from hraftd.raft.configuration import Server
+
+CODES = {200, 307, 400, 404, 405, 409, 413, 421, 503, 504}
+LIMITS = Limits(max_key_bytes=20, max_value_bytes=40, max_body_bytes=300)
+NOT_DONE = [
+    *(NotLeader(LEADER), NotLeader(None), LeadershipLost("x"), Stopped("x"), None),
+]
+WRITTEN = [Applied(1, None), Overloaded("x"), *NOT_DONE]
+JOINED = [
+    *(7, MembershipConflict("x"), ChangeInProgress("x"), UnreachableServer("x")),
+    *NOT_DONE,
+]
+
+METHODS = [b"GET", b"GET", b"HEAD", b"POST", b"POST", b"DELETE", b"PUT", b"get", b"#"]
+STEMS = [b"/key", b"/key/", b"/key/foo", b"/status", b"/join", b"/", b"*", b"http://x"]
+PIECES = [
+    *(b"/", b"//", b"%2f", b"%", b"%ff", b"%00", b"%C3%A9", b"+", b"foo", b".."),
+    *(b"?redirect", b"?redirect=no", b"?", b"&", b"=", b"level=x", b";", b"#", b"\x90"),
+]
+HEADERS = [
+    b"Content-Type: multipart/form-data; boundary=x",
+    b"Content-Type: application/x-www-form-urlencoded",
+    b"Expect: 100-continue",
+    b"Connection: close",
+    b"Host: \xff\x00",
+    b"Cookie: a=b; =; ;",
+    b"Accept-Encoding: gzip",
+    b"Content-Encoding: gzip",
+    b"X",
+]
+BODIES = [
+    *(b'{"foo": "bar"}', b'{"a": "1", "b": "2"}', b'{"a": "1", "a": "1"}', b"{}"),
+    *(b"[" * 200, b"", b"null", b'{"a": NaN}', b'{"\\ud800": ""}', b'{"a": 1}'),
+    *(b'{"id": "node0", "addr": "localhost:12000"}', b'{"id": "x", "addr": "x:1"}'),
+    *(b'{"id": "x", "addr": "x:1", "voter": true}', b'{"%s": ""}' % (b"k" * 30)),
+    *(b'{"k": "%s"}' % (b"v" * 50), b" " * 301, b"\xef\xbb\xbf{}", b"\xff"),
+]
+
+
+SENSIBLE = [
+    (b"POST", b"/key", BODIES[0]),
+    (b"POST", b"/key?redirect", BODIES[1]),
+    (b"DELETE", b"/key/foo", b""),
+    (b"DELETE", b"/key/a/b?redirect=1", b""),
+    (b"POST", b"/join", b'{"id": "x", "addr": "x:1"}'),
+    (b"POST", b"/join?redirect", b'{"id": "x", "addr": "x:1", "http": "x:2"}'),
+]
+
+
+class FickleServer(ScriptedServer):
+    """
+    A server to which each request turns out in another way.
+    """
+
+    rng: Random
+
+    def propose(self, command: bytes) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self.outcome = self.rng.choice(WRITTEN)
+        return super().propose(command)
+
+    def add_server(self, newcomer: Server) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self.outcome = self.rng.choice(JOINED)
+        return super().add_server(newcomer)
+
+
+def random_request(rng: Random) -> bytes:
+    """
+    Return a whole request, mostly well-formed HTTP.
+    """
+    method = rng.choice(METHODS)
+    pieces = rng.choices(PIECES, k=rng.choice([0, 0, 1, 3]))
+    target = rng.choice(STEMS) + b"".join(pieces)
+    headers = rng.sample(HEADERS, rng.choice([0, 0, 1, 2]))
+    body = bytearray(rng.choice(BODIES))
+    if rng.random() < 0.3:
+        method, target, body = rng.choice(SENSIBLE)
+        body = bytearray(body)
+    if body and rng.random() < 0.2:
+        body[rng.randrange(len(body))] = rng.randrange(256)
+    if rng.random() < 0.3:
+        headers.append(b"Transfer-Encoding: chunked")
+        middle = rng.randrange(len(body) + 1)
+        chunks = [chunk for chunk in (body[:middle], body[middle:]) if chunk]
+        sent = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks)
+        sent += b"0\r\n\r\n"
+    else:
+        headers.append(b"Content-Length: %d" % len(body))
+        sent = bytes(body)
+    head = b"\r\n".join([b"%b %b HTTP/1.1" % (method, target), *headers])
+    request = bytearray(head + b"\r\n\r\n" + sent)
+    if rng.random() < 0.05:
+        request[rng.randrange(len(request))] = rng.randrange(256)
+    return bytes(request)
+
+
+def check(data: bytes) -> Iterator[int]:
+    """
+    Make sure that all answers are of the contract; return their statuses.
+    """
+    while data := data.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n"):
+        head, _, data = data.partition(b"\r\n\r\n")
+        status, *lines = head.split(b"\r\n")
+        code = int(status.split(b" ")[1])
+        headers = dict(line.split(b": ", 1) for line in lines)
+        assert code in CODES
+        assert headers[b"Content-Type"] == b"application/json"
+        assert (code == 405) == (b"Allow" in headers)
+        assert (code == 503) == (b"Retry-After" in headers)
+        assert (code == 307) == (b"Location" in headers)
+        # The answer to HEAD has none.
+        if data.startswith(b"{"):
+            length = int(headers[b"Content-Length"])
+            body, data = data[:length], data[length:]
+            assert b"Traceback" not in body
+            answer = json.loads(body)
+            assert code == 200 or isinstance(answer["error"], str)
+        yield code
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("real", [True, False], ids=["leader", "scripted"])
+def test_random_requests(seed: int, real: bool) -> None:
+    """
+    Every request is answered, in JSON, with a documented status, and none is news.
+    """
+    rng = Random(seed)
+    clock = Clock()
+    events: list[dict[str, object]] = []
+    globalLogPublisher.addObserver(events.append)
+    seen = set()
+    try:
+        if real:
+            site = OneNode(clock, limits=LIMITS).site
+        else:
+            server = FickleServer()
+            server.rng = rng
+            requests = ClientRequests(server, KeyValueStore(), clock, limits=LIMITS)
+            site = HttpSite(requests, server, clock)
+        for _ in range(300):
+            request = random_request(rng)
+            transport = StringTransport()
+            channel = site.buildProtocol(None)
+            channel.makeConnection(transport)
+            split = rng.randrange(len(request))
+            for part in (request[:split], request[split:]):
+                if not transport.disconnecting:
+                    channel.dataReceived(part)
+            clock.pump([0.0, 0.025, 0.025, 10.0])
+            codes = list(check(transport.value()))
+            seen.update(codes)
+            if not codes:
+                # A flipped byte in a length: more body is waited for.
+                assert not transport.disconnecting
+            channel.connectionLost(Failure(ConnectionLost()))
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert site.channels == set()
+    loud = (LogLevel.warn, LogLevel.error, LogLevel.critical)
+    assert [event for event in events if event["log_level"] in loud] == []
+    # Or else the requests were not random enough to prove anything.
+    assert seen >= {200, 400, 404, 405, 413}
+    assert real or seen >= {307, 421, 503, 504}
