@@ -169,7 +169,7 @@ def unpack_entries(data: bytes, first_index: int) -> tuple[Entry, ...]:
         else:
             add(Entry(index, term, decode_payload(data[body:position])))
         index += 1
-    if index > _LARGEST:
+    if index - 1 > _LARGEST:
         raise CodecError(f"no entry can have the index {index - 1}")
     return tuple(entries)
 

@@ -267,3 +267,15 @@ class TestEntries:
         """
         entries = numbered(1, (1, b"x" * 2**20), *[(2, b"y")] * 5000)
         assert unpack_entries(pack_entries(entries), 1) == entries
+
+
+def test_the_last_index_there_can_be() -> None:
+    """
+    Entries may reach up to the largest index of the format, and no further.
+    """
+    last = 2**63 - 1
+    packed = pack_entries((Entry(last, 1, b""),))
+    assert unpack_entries(packed, last) == (Entry(last, 1, b""),)
+    assert unpack_entries(pack_entries(()), last + 1) == ()
+    with pytest.raises(CodecError):
+        unpack_entries(packed, last + 1)

@@ -213,8 +213,7 @@ def pairs(body: bytes, limits: Limits) -> tuple[tuple[str, str], ...]:
         raise Refusal(400, "the body names no key")
     if len(strings) > limits.max_pairs:
         raise Refusal(
-            413,
-            f"a body names at most {limits.max_pairs} keys, this one {len(strings)}",
+            413, f"a body names {limits.max_pairs} keys at most, not {len(strings)}"
         )
     for key, value in strings.items():
         _check_key(key, limits)

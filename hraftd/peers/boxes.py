@@ -1,0 +1,195 @@
+"""
+AMP's boxes on a connection, with a bound on everything a peer can make us keep.
+
+AMP itself limits a key and a value, but neither how many of them make a box nor how
+many boxes wait for an answer. :class:`BoxStream` does, and what it does to a peer that
+goes beyond is the same for every kind of nonsense: the connection is gone, and with it
+the memory.
+
+What the boxes mean is the business of :mod:`hraftd.peers.locator`, where they come in,
+and of :mod:`hraftd.peers.links`, where they go out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.amp import MAX_VALUE_LENGTH, BinaryBoxProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from twisted.protocols.amp import IBoxReceiver
+    from twisted.python.failure import Failure
+
+__all__ = ["MAX_BOX", "MAX_FIRST_BOX", "PAIR_COST", "BoxStream"]
+
+#: Bytes of a box from a stranger, and of any box that carries no entries.
+MAX_FIRST_BOX = 64 << 10
+
+#: Bytes of a box from a peer that has introduced itself, and of all its boxes that
+#: wait for an answer.
+MAX_BOX = 32 << 20
+
+#: What a key and its value count for besides their bytes: about what Python needs to
+#: keep them. Otherwise the most expensive box would be one of empty values.
+PAIR_COST = 256
+
+
+class BoxStream(BinaryBoxProtocol):
+    """
+    Reads and writes boxes; refuses one that grows beyond a limit.
+
+    The transport may slow it down: registered there as a streaming producer, it stops
+    reading while the other side does not take what we send.
+
+    :ivar limit: bytes that a box may have, each pair counted with ``PAIR_COST``.
+    :ivar box_size: bytes of the box that is being received just now.
+    """
+
+    #: Besides ITCPTransport this is IConsumer; no interface of Twisted is both.
+    transport: Any
+
+    limit = MAX_FIRST_BOX
+    box_size = 0
+
+    _is_producer = False
+    _congested = False
+    _unanswered = 0
+    _over = False
+
+    def __init__(
+        self, receiver: IBoxReceiver, malformed: Callable[[str], object]
+    ) -> None:
+        """
+        Hand complete boxes to a receiver.
+
+        :param malformed: called with the reason when the bytes are no AMP, or too
+            many; should end in :meth:`abort`.
+        """
+        BinaryBoxProtocol.__init__(self, receiver)
+        self._malformed = malformed
+
+    def connectionMade(self) -> None:
+        """
+        Send small boxes at once, and notice in the end if the other side is gone.
+        """
+        if ITCPTransport.providedBy(self.transport):
+            self.transport.setTcpNoDelay(True)
+            self.transport.setTcpKeepAlive(True)
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Take bytes off the connection, unless it is as good as closed.
+        """
+        if not self._over:
+            BinaryBoxProtocol.dataReceived(self, data)
+
+    def proto_key(self, string: bytes) -> str:
+        """
+        Count a key, or hand on the box that an empty one ends.
+        """
+        if string:
+            self.box_size += len(string) + PAIR_COST
+            state: str = BinaryBoxProtocol.proto_key(self, string)
+            # A value that does not fit is refused at its length, not at its end.
+            self.MAX_LENGTH = min(MAX_VALUE_LENGTH, max(0, self.limit - self.box_size))
+            return state
+        state = BinaryBoxProtocol.proto_key(self, string)
+        self.box_size = 0
+        return state
+
+    def proto_value(self, string: bytes) -> str:
+        """
+        Count a value.
+        """
+        self.box_size += len(string)
+        if self.box_size > self.limit:
+            self._too_large()
+        state: str = BinaryBoxProtocol.proto_value(self, string)
+        return state
+
+    def lengthLimitExceeded(self, length: int) -> None:
+        """
+        Give up on a length that no box has.
+        """
+        if self.state == "value":
+            self._too_large()
+        else:
+            self._malformed("sent bytes that are no AMP")
+
+    def _too_large(self) -> None:
+        self._malformed(f"sent a box of more than {self.limit} bytes")
+
+    def abort(self) -> None:
+        """
+        Drop the connection, with whatever was read or written but not passed on.
+        """
+        if not self._over:
+            self._over = True
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Forget what was read but not passed on.
+        """
+        self._over = True
+        BinaryBoxProtocol.connectionLost(self, reason)
+
+    def limit_unanswered(self) -> None:
+        """
+        Read no further while the other side does not take our answers.
+        """
+        self._is_producer = True
+        self.transport.registerProducer(self, True)
+
+    def close(self) -> None:
+        """
+        Close the connection once everything written is on its way.
+        """
+        if self._is_producer:
+            # A transport that has a producer waits for it, for ever.
+            self._is_producer = False
+            self.transport.unregisterProducer()
+        self.transport.loseConnection()
+
+    def asked(self, size: int) -> None:
+        """
+        Count a box that waits for its answer; if they are too large, stop reading.
+
+        To be called when a box has been dealt with, not while it is: the parser must
+        not be resumed below itself.
+        """
+        self._unanswered += size
+        self._settle()
+
+    def answered(self, size: int) -> None:
+        """
+        Stop counting a box.
+        """
+        self._unanswered -= size
+        self._settle()
+
+    def pauseProducing(self) -> None:
+        """
+        Stop reading: the other side does not read what we have written.
+        """
+        self._congested = True
+        self._settle()
+
+    def resumeProducing(self) -> None:
+        """
+        Read on: what we have written is on its way.
+        """
+        self._congested = False
+        self._settle()
+
+    def _settle(self) -> None:
+        if self._over:
+            return
+        if self._congested or self._unanswered > MAX_BOX:
+            BinaryBoxProtocol.pauseProducing(self)
+        elif self.paused:
+            BinaryBoxProtocol.resumeProducing(self)

@@ -1,0 +1,174 @@
+"""
+The ways to the other servers.
+
+:class:`PeerLinks` keeps a :class:`~hraftd.peers.link.Link` to each other member of the
+configuration, which goes on trying to have one connection that has said Hello and was
+welcome. A call goes out at once or not at all; Raft asks again anyway.
+
+Raft 5.1: servers retry RPCs, and issue them in parallel.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, DeferredList, fail
+from zope.interface import implementer
+
+from hraftd.interfaces import IPeers
+from hraftd.peers.commands import OUR_VERSIONS, Versions
+from hraftd.peers.dialling import explain, open_peer
+from hraftd.peers.link import Link
+from hraftd.peers.outbound import Introduction, NotConnected
+
+if TYPE_CHECKING:
+    from twisted.internet.interfaces import IReactorTime
+    from twisted.python.failure import Failure
+
+    from hraftd.raft.configuration import Configuration, Server
+    from hraftd.raft.messages import Call, Response
+
+__all__ = ["NotConnected", "PeerLinks", "ProbeFailed"]
+
+#: Seconds that a probe takes at most.
+PROBE_SECONDS = 3.0
+
+
+class ProbeFailed(Exception):
+    """
+    No server that would be a peer answers there. The text is a sentence.
+    """
+
+
+@implementer(IPeers)
+class PeerLinks(MultiService):
+    """
+    A link to each other member of the configuration.
+    """
+
+    def __init__(
+        self,
+        server_id: str,
+        reactor: Any,
+        *,
+        clock: IReactorTime | None = None,
+        rng: Random | None = None,
+        versions: Versions = OUR_VERSIONS,
+    ) -> None:
+        """
+        Begin without any link.
+
+        :param server_id: the name of this server.
+        :param reactor: connects; provides ``IReactorTCP`` and
+            ``IReactorPluggableNameResolver``, and ``IReactorTime`` for TCP's own time
+            limit.
+        :param clock: all other time; the reactor, unless its clock can jump.
+        :param rng: spreads the attempts to connect.
+        """
+        MultiService.__init__(self)
+        self._server_id = server_id
+        self._reactor = reactor
+        self._clock: IReactorTime = reactor if clock is None else clock
+        self._rng = rng or Random()
+        self._versions = versions
+        self._introduction: Introduction | None = None
+        self._links: dict[str, Link] = {}
+        #: Links that are being closed, and probes under way.
+        self._closing: dict[Deferred[None], None] = {}
+        self._probes: dict[Deferred[None], None] = {}
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Close all links. All calls and probes fail now.
+
+        :return: fires when the connections are closed.
+        """
+        for probe in list(self._probes):
+            probe.cancel()
+        links: Deferred[Any] = MultiService.stopService(self)
+        return DeferredList([links, *self._closing]).addCallback(lambda _: None)
+
+    def configure(self, cluster_id: str, configuration: Configuration) -> None:
+        """
+        Keep a link to each member but oneself, and let go of all others.
+
+        A link whose member has not moved stays as it is.
+        """
+        introduction = Introduction(cluster_id, self._server_id, self._versions)
+        self._introduction = introduction
+        for server_id, link in list(self._links.items()):
+            member = configuration.get(server_id)
+            if (
+                member is None
+                or member.raft != link.address
+                or link.introduction != introduction
+            ):
+                del self._links[server_id]
+                self._let_go(link)
+        for server in configuration.servers:
+            if server.id != self._server_id and server.id not in self._links:
+                link = Link(
+                    self._reactor,
+                    self._clock,
+                    self._rng,
+                    introduction,
+                    server.id,
+                    server.raft,
+                )
+                self._links[server.id] = link
+                Service.setServiceParent(link, self)
+
+    def _let_go(self, link: Link) -> None:
+        closing: Deferred[None] | None = Service.disownServiceParent(link)
+        if closing is not None:
+            self._closing[closing] = None
+            closing.addCallback(lambda _: self._closing.pop(closing))
+
+    def call(self, call: Call) -> Deferred[Response]:
+        """
+        Send one request; see :meth:`hraftd.interfaces.IPeers.call`.
+        """
+        link = self._links.get(call.to)
+        if link is None:
+            return fail(NotConnected(f"{call.to} is no other member"))
+        return link.call(call.request)
+
+    def probe(self, server: Server) -> Deferred[None]:
+        """
+        See whether that server answers, on a connection of its own.
+
+        :return: fires if it accepts a Hello from us; fails with :exc:`ProbeFailed`,
+            within three seconds.
+        """
+        probe = Deferred.fromCoroutine(self._probe(server))
+        self._probes[probe] = None
+
+        def ended(result: Failure | None) -> Failure | None:
+            del self._probes[probe]
+            return result
+
+        return probe.addBoth(ended)
+
+    async def _probe(self, server: Server) -> None:
+        if self._introduction is None:
+            raise ProbeFailed(f"{self._server_id} does not belong to a cluster yet")
+        opening = Deferred.fromCoroutine(
+            open_peer(
+                self._reactor,
+                self._clock,
+                self._introduction,
+                server.id,
+                server.raft,
+            )
+        )
+        limit = self._clock.callLater(PROBE_SECONDS, opening.cancel)
+        try:
+            peer = await opening
+        except Exception as error:
+            raise ProbeFailed(explain(error, server.raft)) from error
+        finally:
+            if limit.active():
+                limit.cancel()
+        peer.close()

@@ -1,0 +1,3 @@
+"""
+AMP between servers, in memory and on loopback.
+"""
