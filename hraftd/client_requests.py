@@ -82,7 +82,7 @@ class Joined:
     The newcomer is a voter of the cluster.
     """
 
-    #: Of the entry that gave it its vote; 0 if it had one before.
+    #: Of the configuration in which it votes.
     index: int
 
 

@@ -295,6 +295,7 @@ class ConsensusModule:
                 f"{request.leader_id} claims to lead term {request.term}, which "
                 f"{self.leader_id} leads"
             )
+        _check_entries(request)
         self._become_follower(request.term, request.leader_id)
         self._reset_election_timer()
         self._heard_leader_at = self._now
@@ -392,9 +393,19 @@ class ConsensusModule:
             self._leader_tick(self.role)
         elif self._now >= self._election_due:
             self._reset_election_timer()
-            # One that is no voter, as far as it knows, waits to be made one.
-            if self.configuration.is_voter(self.server_id):
+            if self._may_campaign():
                 self._start_pre_vote()
+
+    def _may_campaign(self) -> bool:
+        """
+        Whether this server is a voter, and not still about to vote for itself.
+
+        One that is no voter, as far as it knows, waits to be made one. And a disk
+        slower than the timeout must not keep every campaign from its own vote.
+        """
+        if isinstance(self.role, Candidate) and self.server_id not in self.role.votes:
+            return False
+        return self.configuration.is_voter(self.server_id)
 
     def _reset_election_timer(self) -> None:
         """
@@ -580,7 +591,8 @@ class ConsensusModule:
                 leader_commit=self.commit_index,
             ),
         )
-        progress.sent_commit = self.commit_index
+        # It takes the news only as far as it can compare (see handling it).
+        progress.sent_commit = min(self.commit_index, prev_log_index + len(entries))
         self._early_calls.append(call)
         return call
 
@@ -624,7 +636,7 @@ class ConsensusModule:
             progress.next_index = max(progress.next_index, progress.match_index + 1)
             progress.probing = False
             self._advance_commit_index()
-            self._promote_learners(self.role)
+            self._promote_if_caught_up(self.role, call.to)
         elif (
             request.prev_log_index == progress.next_index - 1
             and request.prev_log_index > progress.match_index
@@ -731,25 +743,24 @@ class ConsensusModule:
         self._follow_configuration(leader)
         return entry
 
-    def _promote_learners(self, leader: Leader) -> None:
+    def _promote_if_caught_up(self, leader: Leader, server_id: str) -> None:
         """
-        Make a learner that has caught up a voter (dissertation 4.2.1).
+        Make a learner that has caught up, and has just answered, a voter (4.2.1).
 
         Replication to it goes in rounds, each as far as the log reached when the
         round began. One that took less than an election timeout shows that the
         newcomer, once it votes, delays no commitment for longer than that.
         """
-        for learner in self.configuration.learners:
-            progress = leader.progress[learner.id]
-            if progress.match_index >= progress.round_target:
-                took = self._now - progress.round_start
-                progress.caught_up = took < self.timing.election_timeout
-                progress.round_target = self.log.last_index
-                progress.round_start = self._now
-            if progress.caught_up and self._may_change_configuration(leader):
-                self._change_configuration(
-                    leader, self.configuration.with_voter(learner.id)
-                )
+        if self.configuration.is_voter(server_id):
+            return
+        progress = leader.progress[server_id]
+        if progress.match_index >= progress.round_target:
+            took = self._now - progress.round_start
+            progress.caught_up = took < self.timing.election_timeout
+            progress.round_target = self.log.last_index
+            progress.round_start = self._now
+        if progress.caught_up and self._may_change_configuration(leader):
+            self._change_configuration(leader, self.configuration.with_voter(server_id))
 
     # What comes out.
 
@@ -823,6 +834,23 @@ class ConsensusModule:
             case Candidate(votes) if self._saved_hard_state == self.hard_state:
                 votes.add(self.server_id)
                 self._count_votes()
-            case Leader() as leader:
+            case Leader():
                 self._advance_commit_index()
-                self._promote_learners(leader)
+
+
+def _check_entries(request: AppendEntries) -> None:
+    """
+    Make sure that this may be a part of some leader's log.
+
+    :raises ProtocolViolation: if an index is left out, or if a term goes back or lies
+        in the future.
+    """
+    index, term = request.prev_log_index, request.prev_log_term
+    for entry in request.entries:
+        index += 1
+        if entry.index != index or not term <= entry.term <= request.term:
+            raise ProtocolViolation(
+                f"entry {entry.index} of term {entry.term} cannot follow entry "
+                f"{index - 1} of term {term} in a log of term {request.term}"
+            )
+        term = entry.term

@@ -1,0 +1,21 @@
+"""
+Options of the tests.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """
+    Let the transcripts be written anew.
+    """
+    parser.addoption(
+        "--regenerate-scenarios",
+        action="store_true",
+        help="write what really happens into tests/scenarios/*.txt",
+    )

@@ -1,0 +1,3 @@
+"""
+Tests of the algorithm, with a file for each section of the paper.
+"""

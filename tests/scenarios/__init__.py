@@ -1,0 +1,3 @@
+"""
+Transcripts that read as lessons, and what keeps them true.
+"""

@@ -1,0 +1,443 @@
+"""
+What the documentation says, held against the code.
+
+Names of modules and functions, options, routes, log lines and sentences are looked up;
+the examples of ``docs/http-api.rst`` are run against three real servers in memory.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from attrs import define, field, frozen
+from treq import content
+from treq.client import HTTPClient
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from hraftd.client_requests import ClientRequests
+from hraftd.raft.configuration import Server
+from hraftd.tap import Options
+from hraftd.web.api import KeyAPI
+from hraftd.web.cluster import ClusterAPI
+from hraftd.web.site import HttpSite
+from tests.servers import Group
+from tests.web import Network, Sent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.rst"))
+
+
+def text_of(name: str) -> str:
+    """
+    Return one document.
+    """
+    return (ROOT / "docs" / name).read_text("utf-8")
+
+
+def literals(text: str) -> list[str]:
+    """
+    Return what stands between double backquotes, on one line if it was broken.
+    """
+    return [" ".join(found.split()) for found in re.findall(r"``(.+?)``", text, re.S)]
+
+
+def table_after(text: str, marker: str) -> list[list[str]]:
+    """
+    Return the rows of the first ``list-table`` behind each such comment.
+    """
+    rows: list[list[str]] = []
+    _, *parts = text.split(f"\n.. {marker}\n")
+    assert parts, f"there is no table called {marker}"
+    for part in parts:
+        table = part.split(".. list-table::", 1)[1]
+        # It ends where a line begins at the margin.
+        table = re.split(r"\n(?=\S)", table, maxsplit=1)[0]
+        _, *found = re.split(r"\n   \* - ", table)
+        rows += [re.split(r"\n     - ", row) for row in found[1:]]
+    return rows
+
+
+# Names.
+
+
+def exists(name: str) -> bool:
+    """
+    Look for a module, or for what is in one, private or not.
+    """
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found: object = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for part in parts[length:]:
+            if not hasattr(found, part):
+                return False
+            found = getattr(found, part)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_names_of_the_code_exist(path: Path) -> None:
+    """
+    Whatever looks like ``hraftd.module.name`` is there.
+    """
+    found = literals(path.read_text("utf-8"))
+    names = [name for name in found if re.fullmatch(r"hraftd(\.\w+)+", name)]
+    # Besides the files of a node.
+    names = [name for name in names if not name.startswith("hraftd.sqlite3")]
+    assert [name for name in names if not exists(name)] == []
+
+
+def test_a_name_that_does_not_exist_is_noticed() -> None:
+    """
+    The test above can fail.
+    """
+    assert exists("hraftd.raft.log.Log.matches")
+    assert not exists("hraftd.raft.log.Log.no_such_method")
+    assert not exists("hraftd.raft.no_such_module")
+
+
+def test_each_rule_has_a_function() -> None:
+    """
+    No row of the table from the paper to the code is without a name.
+
+    But for those that say that there is nothing yet.
+    """
+    text = text_of("paper-to-code.rst")
+    rows = re.findall(r"\n   \* - (.+?)\n     - (.+?)(?=\n   \* - |\n\n)", text, re.S)
+    assert len(rows) > 40
+    for rule, code in rows:
+        if rule in ("In the paper", "In the dissertation") or "not here yet" in code:
+            continue
+        if "see below" not in code:
+            assert "``hraftd." in code, rule
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_files_exist(path: Path) -> None:
+    """
+    Files that are named, and those that links lead to, are there.
+    """
+    text = path.read_text("utf-8")
+    for link in re.findall(r"<([\w./-]+\.rst)>`__", text):
+        assert (path.parent / link).exists(), link
+    for name in literals(text):
+        if re.fullmatch(r"(hraftd|tests|conf|docs)/[\w./-]*", name):
+            assert (ROOT / name).exists(), name
+
+
+def test_the_index_leads_to_every_document() -> None:
+    """
+    Nothing in docs/ is hidden.
+    """
+    linked = set(re.findall(r"<([\w-]+\.rst)>`__", text_of("index.rst")))
+    assert linked == {path.name for path in DOCS} - {"index.rst"}
+
+
+def test_the_house_is_complete() -> None:
+    """
+    The tour names every module of the algorithm and every one at the top.
+    """
+    tour = text_of("tour.rst")
+    for folder in ("hraftd", "hraftd/raft"):
+        for path in (ROOT / folder).glob("*.py"):
+            if path.stem != "__init__":
+                assert path.name in tour, path
+
+
+# What the program says.
+
+
+@cache
+def said() -> str:
+    """
+    Return every string of hraftd, with a line between two.
+
+    What an f-string or the log fills in becomes ``{}``.
+    """
+    strings: list[str] = []
+    for path in sorted((ROOT / "hraftd").rglob("*.py")):
+        tree = ast.parse(path.read_text("utf-8"))
+        inside: set[ast.AST] = set()
+        for node in ast.walk(tree):
+            match node:
+                case ast.JoinedStr(values=values):
+                    inside.update(values)
+                    strings.append("".join(_part(value) for value in values))
+                case ast.Constant(value=str(text)) if node not in inside:
+                    strings.append(re.sub(r"\{\w+\}", "{}", text))
+    return "\n".join(strings)
+
+
+def _part(value: ast.expr) -> str:
+    match value:
+        case ast.Constant(value=str(text)):
+            return text
+        case _:
+            return "{}"
+
+
+@pytest.mark.parametrize("name", ["operations.rst", "http-api.rst"])
+def test_sentences_are_said(name: str) -> None:
+    """
+    Each log line and error that is explained is one that hraftd can say.
+
+    A line may be put together of several strings, at its braces.
+    """
+    # The first cell with literals has the lines; others may name options and the like.
+    cells = [
+        [literals(cell) for cell in row]
+        for row in table_after(text_of(name), "sentences")
+    ]
+    explained = [sentence for row in cells for sentence in next(filter(None, row))]
+    assert len(explained) >= 9
+    for sentence in explained:
+        if sentence not in said():
+            for piece in sentence.split("{}"):
+                assert piece.strip() in said(), f"nothing says {sentence!r}"
+
+
+def test_options_are_those_of_the_program() -> None:
+    """
+    Each option is explained, with its default, and no other.
+    """
+    explained = {}
+    for option, default, _ in table_after(text_of("operations.rst"), "options"):
+        explained[option.strip("`-\n ")] = default.strip("` \n")
+    for name, _, default, _ in Options.optParameters:
+        if default is not None:
+            assert explained[name] == default
+    names = [name for name, *_ in Options.optFlags + Options.optParameters]
+    assert sorted(explained) == sorted(names)
+
+
+def test_routes_are_those_of_the_program() -> None:
+    """
+    Each route is in the list, and each has its section.
+    """
+    text = text_of("http-api.rst")
+    rules = [*KeyAPI.app.url_map.iter_rules(), *ClusterAPI.app.url_map.iter_rules()]
+    routes = {
+        f"{method} {re.sub(r'<.+>', 'KEY', rule.rule)}"
+        for rule in rules
+        for method in (rule.methods or set()) - {"HEAD"}
+    }
+    listed = set(re.findall(r"^``([A-Z]+ /\S*)``  ", text, re.M))
+    assert listed == routes
+    assert set(re.findall(r"^([A-Z]+ /\S+)\n-+$", text, re.M)) == routes
+
+
+# The examples of the HTTP API.
+
+
+@frozen
+class Example:
+    """
+    A command, and what stands below it.
+    """
+
+    command: str
+    code: int
+    output: str
+
+
+def examples(text: str) -> Iterator[Example]:
+    """
+    Find what begins with ``$ curl`` in literal blocks.
+    """
+    for block in re.findall(r"::\n\n((?:    .*\n)+)", text):
+        joined = re.sub(r" *\\\n *", " ", block)
+        _, *commands = re.split(r"^    \$ ", joined, flags=re.M)
+        for command in commands:
+            first, _, output = command.partition("\n")
+            line, _, code = first.partition(" # ")
+            yield Example(line.strip(), int(code or 200), output)
+
+
+@define
+class Curl:
+    """
+    As much of curl as the examples use.
+    """
+
+    method: str = "GET"
+    url: str = ""
+    body: bytes | None = None
+    follow: bool = False
+    headers: bool = False
+
+    @classmethod
+    def parse(cls, command: str) -> Curl:
+        """
+        Read a command line as a shell and curl do.
+        """
+        curl = cls()
+        name, *words = shlex.split(command)
+        assert name == "curl"
+        while words:
+            match words.pop(0):
+                case "-d":
+                    curl.body = words.pop(0).encode()
+                case "-L":
+                    curl.follow = True
+                case "-i":
+                    curl.headers = True
+                case word if word.startswith("-X"):
+                    curl.method = word[2:]
+                case url:
+                    assert not url.startswith("-")
+                    assert not curl.url
+                    curl.url = f"http://{url}"
+        return curl
+
+
+@define
+class Cluster:
+    """
+    Three real servers with their HTTP sites, and a fourth that may join.
+    """
+
+    group: Group = field(factory=Group)
+    network: Network = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """
+        Let the first one begin, and take in two.
+        """
+        self.network = Network(self.group.clock)
+        first = self.group.add("node0")
+        first.bootstrap(self.member(0))
+        self.serve(0)
+        first.startService()
+        self.group.until(lambda: first.status().role == "leader")
+        for number in (1, 2):
+            self.await_join(number)
+            added = first.add_server(self.member(number))
+            self.group.until(lambda added=added: bool(added.called))
+        self.await_join(3)
+
+    @staticmethod
+    def member(number: int) -> Server:
+        """
+        Name a server as the documents do.
+        """
+        ports = f"localhost:1200{number}", f"localhost:1100{number}"
+        return Server(f"node{number}", *ports)
+
+    def serve(self, number: int) -> None:
+        """
+        Put a server's HTTP API on the network.
+        """
+        name = f"node{number}"
+        server = self.group.servers[name]
+        requests = ClientRequests(server, self.group.stores[name], self.group.clock)
+        site = HttpSite(requests, server, self.group.clock)
+        self.network.sites[self.member(number).http] = site
+
+    def await_join(self, number: int) -> None:
+        """
+        Start a server that expects to be taken in.
+        """
+        server = self.group.add(f"node{number}")
+        server.expect_cluster(self.group.servers["node0"].cluster_id)
+        self.serve(number)
+        server.startService()
+
+    def ask(self, curl: Curl) -> tuple[int, dict[str, str], bytes]:
+        """
+        Do what that command does.
+        """
+        client = HTTPClient(self.network.agent, data_to_body_producer=Sent)
+
+        async def exchange(url: str) -> tuple[int, dict[str, str], bytes]:
+            response = await client.request(
+                curl.method,
+                url,
+                data=curl.body,
+                allow_redirects=False,
+                unbuffered=True,
+                reactor=self.group.clock,
+            )
+            headers = {
+                name.decode(): values[0].decode()
+                for name, values in response.headers.getAllRawHeaders()
+            }
+            body = await content(response)
+            if response.code == 307 and curl.follow:
+                return await exchange(headers["Location"])
+            return response.code, headers, body
+
+        answer = Deferred.fromCoroutine(exchange(curl.url))
+
+        def answered() -> bool:
+            self.network.settle()
+            return bool(answer.called)
+
+        self.group.until(answered)
+        # Followers hear of it with the next heartbeat.
+        self.group.ticks(8)
+        self.network.settle()
+        assert not isinstance(answer.result, Exception)
+        return answer.result
+
+
+#: Members of an answer that differ from time to time.
+VOLATILE = {"cluster", "last_contact_ms"}
+
+
+def settled(value: object) -> object:
+    """
+    Return an answer with only the type of what differs from time to time.
+    """
+    match value:
+        case dict():
+            return {
+                name: type(one).__name__ if name in VOLATILE else settled(one)
+                for name, one in value.items()
+            }
+        case list():
+            return [settled(one) for one in value]
+        case _:
+            return value
+
+
+class ExampleTests(SynchronousTestCase):
+    """
+    The examples of the HTTP API, from the first to the last.
+    """
+
+    def test_examples_are_true(self) -> None:
+        """
+        Each answers as printed: the code, the headers that are shown, the JSON.
+        """
+        cluster = Cluster()
+        count = 0
+        for example in examples(text_of("http-api.rst")):
+            count += 1
+            curl = Curl.parse(example.command)
+            code, headers, body = cluster.ask(curl)
+            shown, brace, rest = example.output.partition("{")
+            expected = json.loads(brace + rest)
+            said_so = f"{example.command}\n{code} {body!r}"
+            assert code == example.code, said_so
+            assert settled(json.loads(body)) == settled(expected), said_so
+            assert bool(shown.strip()) == curl.headers, said_so
+            for line in shown.split("\n"):
+                name, colon, value = line.strip().partition(": ")
+                if colon:
+                    assert headers.get(name) == value, said_so
+        assert count > 20
