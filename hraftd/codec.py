@@ -2,7 +2,7 @@
 The one byte form of entries, on disk and on the wire.
 
 A *payload* is one kind byte and a body; the same bytes are a row's payload in
-:mod:`hraftd.storage` and a part of the packed entries that AppendEntries carries.
+:mod:`hraftd.tables` and a part of the packed entries that AppendEntries carries.
 The kind bytes are letters and a configuration is JSON, so that the log can be read
 with the ``sqlite3`` shell. *Packed entries* begin with a format byte, which changes
 if ever the layout does.

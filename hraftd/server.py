@@ -439,12 +439,8 @@ class RaftServer(Service):
         self._core.response_received(call, response)
         self._schedule_turn()
 
-    def _unanswered(self, failure: Failure, call: Call) -> None:
-        self._log.debug(
-            "no answer from {peer}: {reason}",
-            peer=call.to,
-            reason=failure.getErrorMessage(),
-        )
+    def _unanswered(self, _: Failure, call: Call) -> None:
+        # Not logged: the link says once that its peer is gone.
         self._core.call_failed(call)
         self._schedule_turn()
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, assert_never
 
 from attrs import frozen
 
-from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+from hraftd.raft.leader import Leader
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
 
 if TYPE_CHECKING:
     from hraftd.raft.configuration import Configuration, Server

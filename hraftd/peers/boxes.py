@@ -6,8 +6,8 @@ many boxes wait for an answer. :class:`BoxStream` does, and what it does to a pe
 goes beyond is the same for every kind of nonsense: the connection is gone, and with it
 the memory.
 
-What the boxes mean is the business of :mod:`hraftd.peers.locator`, where they come in,
-and of :mod:`hraftd.peers.links`, where they go out.
+What the boxes mean is the business of :mod:`hraftd.peers.inbound`, where they come in,
+and of :mod:`hraftd.peers.outbound`, where they go out.
 """
 
 from __future__ import annotations

@@ -24,36 +24,31 @@ Departures from the paper:
 - A candidate counts its own vote, and a leader its own log, only when its disk has
   them; the paper counts them at once and writes before it sends.
 - AppendEntries goes to one follower one at a time, but for heartbeats.
+
+What only a leader does is in :mod:`hraftd.raft.leader`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from hraftd.raft.configuration import Configuration, Server
-from hraftd.raft.errors import ChangeInProgress, NotLeader, ProtocolViolation
+from hraftd.raft.errors import NotLeader, ProtocolViolation
+from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     Call,
     Entry,
     HardState,
-    NoOp,
-    Payload,
     Request,
     RequestVote,
     RequestVoteResponse,
     Response,
 )
 from hraftd.raft.ready import Ready, Timing
-from hraftd.raft.roles import (
-    Candidate,
-    Follower,
-    Leader,
-    PreCandidate,
-    Progress,
-    Role,
-)
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
+from hraftd.raft.state import ServerState
 
 if TYPE_CHECKING:
     from random import Random
@@ -67,7 +62,11 @@ __all__ = ["ConsensusModule"]
 MAX_COMMITTED = 1024
 
 
-class ConsensusModule:
+#: The states of figure 4, and the pre-candidate of dissertation 9.6.
+Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
+
+
+class ConsensusModule(ServerState):
     """
     One server's part in the agreement.
     """
@@ -85,27 +84,16 @@ class ConsensusModule:
 
         :param rng: makes the election timeouts differ; nothing else.
         """
-        self.server_id = server_id
-        self.log = log
-        self.timing = timing or Timing()
+        super().__init__(server_id, hard_state, log, timing or Timing())
         self._rng = rng
-
-        self.current_term = hard_state.current_term
-        self.voted_for = hard_state.voted_for
-        self.commit_index = log.snapshot_index
         self.role: Role = Follower()
 
-        #: The last entry of which this server's disk holds the log.
-        self.stable_index = log.last_index
         #: The last entry that was handed out to be applied.
         self._handed_out = log.snapshot_index
         self._saved_hard_state = hard_state
         self._saving: Ready | None = None
-        self._calls: list[Call] = []
-        self._early_calls: list[Call] = []
         self._announced: Configuration | None = None
 
-        self._now = 0
         self._heard_leader_at: int | None = None
         self._election_due = 0
         self._reset_election_timer()
@@ -125,23 +113,9 @@ class ConsensusModule:
             raise ValueError("this server already has a log or a term")
         self.current_term = 1
         self.log.append((Entry(1, 1, Configuration((server,))),))
-        self._election_due = self._now
+        self._election_due = self.now
 
     # What others may ask about this server.
-
-    @property
-    def hard_state(self) -> HardState:
-        """
-        What must be on disk besides the log, as it is now.
-        """
-        return HardState(self.current_term, self.voted_for)
-
-    @property
-    def configuration(self) -> Configuration:
-        """
-        The configuration in force: the latest in the log (dissertation 4.1).
-        """
-        return self.log.configuration
 
     @property
     def leader_id(self) -> str | None:
@@ -172,7 +146,7 @@ class ConsensusModule:
             return 0
         if self._heard_leader_at is None:
             return None
-        return self._now - self._heard_leader_at
+        return self.now - self._heard_leader_at
 
     def ticks_since_contact(self, server_id: str) -> int | None:
         """
@@ -183,18 +157,15 @@ class ConsensusModule:
         progress = self.role.progress.get(server_id)
         if progress is None or not progress.heard:
             return None
-        return self._now - progress.last_contact
+        return self.now - progress.last_contact
 
     def match_index(self, server_id: str) -> int | None:
         """
         Return the last entry known to be on that member's disk; leaders know that.
         """
-        if not isinstance(self.role, Leader):
-            return None
-        if server_id == self.server_id:
-            return self.stable_index
-        progress = self.role.progress.get(server_id)
-        return None if progress is None else progress.match_index
+        return (
+            self.role.match_index(server_id) if isinstance(self.role, Leader) else None
+        )
 
     # Rules for Servers: all servers.
 
@@ -212,13 +183,7 @@ class ConsensusModule:
             # A leader has let its own timer run out long ago.
             self._reset_election_timer()
         self.role = Follower(leader_id)
-        self._calls.clear()
-
-    def _commit_to(self, index: int) -> None:
-        """
-        Move the commit index forward, never back (PySyncObj 166).
-        """
-        self.commit_index = max(self.commit_index, index)
+        self.calls.clear()
 
     def handle(self, request: Request) -> Response:
         """
@@ -229,11 +194,9 @@ class ConsensusModule:
 
         :raises ProtocolViolation: if no correct server can have sent this.
         """
-        match request:
-            case RequestVote():
-                return self._handle_request_vote(request)
-            case AppendEntries():
-                return self._handle_append_entries(request)
+        if isinstance(request, RequestVote):
+            return self._handle_request_vote(request)
+        return self._handle_append_entries(request)
 
     def _handle_request_vote(self, request: RequestVote) -> RequestVoteResponse:
         """
@@ -298,7 +261,7 @@ class ConsensusModule:
         _check_entries(request)
         self._become_follower(request.term, request.leader_id)
         self._reset_election_timer()
-        self._heard_leader_at = self._now
+        self._heard_leader_at = self.now
 
         prev_index, prev_term = request.prev_log_index, request.prev_log_term
         entries = request.entries
@@ -325,7 +288,7 @@ class ConsensusModule:
         # 5. If leaderCommit > commitIndex, set commitIndex = min(leaderCommit, index
         # of last new entry): what lies beyond has not been compared (copycat 265).
         verified = max(prev_index, request.prev_log_index + len(request.entries))
-        self._commit_to(min(request.leader_commit, verified))
+        self.commit_to(min(request.leader_commit, verified))
         return AppendEntriesResponse(self.current_term, True)
 
     def _reject(self, prev_index: int) -> AppendEntriesResponse:
@@ -378,7 +341,8 @@ class ConsensusModule:
             case RequestVote() as request, RequestVoteResponse():
                 self._vote_received(call.to, request, response)
             case AppendEntries() as request, AppendEntriesResponse():
-                self._append_answered(call, request, response)
+                if isinstance(self.role, Leader):
+                    self.role.append_answered(call, request, response)
             case _:
                 raise TypeError(f"{response} does not answer {call.request}")
 
@@ -388,10 +352,14 @@ class ConsensusModule:
         """
         Let one unit of time pass.
         """
-        self._now += 1
+        self.now += 1
         if isinstance(self.role, Leader):
-            self._leader_tick(self.role)
-        elif self._now >= self._election_due:
+            # Clients of a leader that nobody hears must not wait for it.
+            if self.role.has_majority():
+                self.role.tick()
+            else:
+                self._become_follower(self.current_term)
+        elif self.now >= self._election_due:
             self._reset_election_timer()
             if self._may_campaign():
                 self._start_pre_vote()
@@ -412,7 +380,7 @@ class ConsensusModule:
         Wait for a random time from one to two election timeouts (Raft 5.2).
         """
         timeout = self.timing.election_timeout
-        self._election_due = self._now + self._rng.randint(timeout + 1, 2 * timeout)
+        self._election_due = self.now + self._rng.randint(timeout + 1, 2 * timeout)
 
     def _start_pre_vote(self) -> None:
         """
@@ -446,7 +414,7 @@ class ConsensusModule:
             pre_vote=pre_vote,
         )
         # What an earlier campaign had not sent yet nobody needs any more.
-        self._calls = [
+        self.calls = [
             Call(server.id, request)
             for server in self.configuration.voters
             if server.id != self.server_id
@@ -479,288 +447,56 @@ class ConsensusModule:
             case PreCandidate(votes) if self.configuration.is_majority(votes):
                 self._start_election()
             case Candidate(votes) if self.configuration.is_majority(votes):
-                self._become_leader()
+                self.role = leader = Leader(self)
+                leader.begin()
 
-    # Rules for Servers: leaders.
+    # Rules for Servers: leaders. See hraftd.raft.leader.
 
-    def _become_leader(self) -> None:
+    def check_leader(self) -> Leader:
         """
-        Begin a term as its leader.
+        Return the leader's state, if this server leads.
 
-        The no-op lets entries of older terms be committed with it (Raft 5.4.2, 8).
-        """
-        leader = Leader(term_start=self.log.last_index + 1)
-        leader.heartbeat_due = self._now + self.timing.heartbeat_interval
-        self.role = leader
-        self._follow_configuration(leader)
-        self._append(NoOp())
-
-    def _follow_configuration(self, leader: Leader) -> None:
-        """
-        Keep a Progress for each other member of the configuration in force.
-        """
-        leader.progress = {
-            server.id: leader.progress.get(server.id)
-            or Progress(
-                next_index=self.log.last_index + 1,
-                last_contact=self._now,
-                round_target=self.log.last_index,
-                round_start=self._now,
-            )
-            for server in self.configuration.servers
-            if server.id != self.server_id
-        }
-
-    def _append(self, payload: Payload) -> Entry:
-        """
-        Append an entry of the current term to the leader's own log (Raft 5.3).
-        """
-        entry = Entry(self.log.last_index + 1, self.current_term, payload)
-        self.log.append((entry,))
-        return entry
-
-    def propose(self, command: bytes) -> Entry:
-        """
-        Append a client's command to the log.
-
-        :return: the entry. It is committed when an entry of its index *and* term is
-            handed out in :attr:`Ready.committed`; another at its index says that it
-            never will be.
-        :raises NotLeader: if this server does not lead.
-        """
-        self._leading()
-        return self._append(command)
-
-    def check_leader(self) -> None:
-        """
-        Do nothing at the leader.
-
-        :raises NotLeader: elsewhere; it names the leader if one is known.
-        """
-        self._leading()
-
-    def _leading(self) -> Leader:
-        """
-        Return the leader's state.
-
-        :raises NotLeader: if this server does not lead.
+        :raises NotLeader: if not; it names the leader if one is known.
         """
         if isinstance(self.role, Leader):
             return self.role
         leader_id = self.leader_id
         raise NotLeader(self.configuration.get(leader_id) if leader_id else None)
 
-    def _leader_tick(self, leader: Leader) -> None:
+    def propose(self, command: bytes) -> Entry:
         """
-        Step down without a majority, send heartbeats in time.
-        """
-        alive = {
-            server_id
-            for server_id, progress in leader.progress.items()
-            if self._now - progress.last_contact < self.timing.election_timeout
-        }
-        # Dissertation 6.2: clients of a leader that nobody hears must not wait.
-        if not self.configuration.is_majority(alive | {self.server_id}):
-            self._become_follower(self.current_term)
-            return
-        if self._now >= leader.heartbeat_due:
-            leader.heartbeat_due = self._now + self.timing.heartbeat_interval
-            for server_id, progress in leader.progress.items():
-                self._send_append(server_id, progress, ())
+        Append a client's command to the log (Raft 5.3).
 
-    def _send_append(
-        self, server_id: str, progress: Progress, entries: tuple[Entry, ...]
-    ) -> Call:
+        :return: the entry. It is committed when an entry of its index *and* term is
+            handed out in :attr:`Ready.committed`; another at its index says that it
+            never will be.
+        :raises NotLeader: if this server does not lead.
         """
-        Send AppendEntries with these entries, which begin at its ``next_index``.
-
-        :raises Compacted: if the log no longer reaches back to the entry before
-            them. There is no request without it (openraft 1795).
-        """
-        prev_log_index = progress.next_index - 1
-        prev_log_term = self.log.term_at(prev_log_index)
-        assert prev_log_term is not None, "next_index lies within the leader's log"
-        call = Call(
-            server_id,
-            AppendEntries(
-                term=self.current_term,
-                leader_id=self.server_id,
-                prev_log_index=prev_log_index,
-                prev_log_term=prev_log_term,
-                entries=entries,
-                leader_commit=self.commit_index,
-            ),
-        )
-        # It takes the news only as far as it can compare (see handling it).
-        progress.sent_commit = min(self.commit_index, prev_log_index + len(entries))
-        self._early_calls.append(call)
-        return call
-
-    def _replicate(self, leader: Leader) -> None:
-        """
-        Send to each follower what it lacks: entries, or the news of a commitment.
-        """
-        for server_id, progress in leader.progress.items():
-            if progress.in_flight is not None or progress.paused:
-                continue
-            if progress.probing:
-                progress.in_flight = self._send_append(server_id, progress, ())
-            elif progress.next_index <= self.log.last_index:
-                entries = self.log.batch(
-                    progress.next_index, self.timing.max_append_bytes
-                )
-                progress.in_flight = self._send_append(server_id, progress, entries)
-            elif progress.sent_commit < self.commit_index:
-                self._send_append(server_id, progress, ())
-
-    def _append_answered(
-        self, call: Call, request: AppendEntries, response: AppendEntriesResponse
-    ) -> None:
-        """
-        Learn from a follower's answer where its log stands (Raft 5.3).
-        """
-        if not isinstance(self.role, Leader) or request.term != self.current_term:
-            return
-        progress = self.role.progress.get(call.to)
-        if progress is None:
-            return
-        self._call_ended(progress, call)
-        progress.paused = False
-        progress.heard = True
-        progress.last_contact = self._now
-        if response.success:
-            # If successful: update nextIndex and matchIndex for follower. An old
-            # answer may come late, so neither goes back (PySyncObj 167).
-            match_index = request.prev_log_index + len(request.entries)
-            progress.match_index = max(progress.match_index, match_index)
-            progress.next_index = max(progress.next_index, progress.match_index + 1)
-            progress.probing = False
-            self._advance_commit_index()
-            self._promote_if_caught_up(self.role, call.to)
-        elif (
-            request.prev_log_index == progress.next_index - 1
-            and request.prev_log_index > progress.match_index
-        ):
-            # If AppendEntries fails because of log inconsistency: decrement
-            # nextIndex and retry. Answers to requests before the last step back are
-            # not asked twice.
-            progress.next_index = self._back_up(progress, response)
-            progress.probing = True
-
-    def _back_up(self, progress: Progress, response: AppendEntriesResponse) -> int:
-        """
-        Return where to try next: one rejection for each term, not for each entry.
-        """
-        next_index = response.conflict_index
-        if response.conflict_term:
-            last_of_term = self.log.last_index_of_term(response.conflict_term)
-            if last_of_term is not None:
-                next_index = last_of_term + 1
-        return max(progress.match_index + 1, min(next_index, progress.next_index - 1))
-
-    def call_failed(self, call: Call) -> None:
-        """
-        Take it that a request was not answered; whether it arrived nobody knows.
-        """
-        if isinstance(self.role, Leader):
-            progress = self.role.progress.get(call.to)
-            if progress is not None:
-                self._call_ended(progress, call)
-                progress.paused = True
-
-    @staticmethod
-    def _call_ended(progress: Progress, call: Call) -> None:
-        """
-        Let the next request go if this is the one that held it back.
-        """
-        if progress.in_flight is call:
-            progress.in_flight = None
-
-    def _advance_commit_index(self) -> None:
-        """
-        Commit what is on the disks of a majority (Raft 5.3, 5.4.2).
-
-        If there exists an N such that N > commitIndex, a majority of matchIndex[i]
-        >= N, and log[N].term == currentTerm: set commitIndex = N. An entry of an
-        older term is never counted; figure 8 shows why.
-        """
-        matched = sorted(
-            (self.match_index(server.id) or 0 for server in self.configuration.voters),
-            reverse=True,
-        )
-        majority_match = matched[self.configuration.majority - 1]
-        if majority_match > self.commit_index and self.log.matches(
-            majority_match, self.current_term
-        ):
-            self._commit_to(majority_match)
-
-    # Membership: dissertation chapter 4.
+        return self.check_leader().propose(command)
 
     def add_server(self, newcomer: Server) -> Entry:
         """
-        Add a server as a learner; it becomes a voter when it has caught up.
+        Add a server as a learner; it becomes a voter when it has caught up (4.2.1).
 
         :return: the entry with the new configuration, in force already.
         :raises NotLeader: if this server does not lead.
         :raises ChangeInProgress: if no change may start now.
         :raises MembershipConflict: if id or address belong to a member.
         """
-        leader, configuration = self._check_addition(newcomer)
-        return self._change_configuration(leader, configuration)
+        return self.check_leader().add_server(newcomer)
 
     def check_addition(self, newcomer: Server) -> None:
         """
         Raise what :meth:`add_server` would; change nothing.
         """
-        self._check_addition(newcomer)
+        self.check_leader().with_learner(newcomer)
 
-    def _check_addition(self, newcomer: Server) -> tuple[Leader, Configuration]:
-        leader = self._leading()
-        configuration = self.configuration.with_learner(newcomer)
-        if not self._may_change_configuration(leader):
-            raise ChangeInProgress(
-                "another membership change is not committed yet; try again"
-            )
-        return leader, configuration
-
-    def _may_change_configuration(self, leader: Leader) -> bool:
+    def call_failed(self, call: Call) -> None:
         """
-        Whether the change before, and an entry of this term, are committed.
-
-        Without the first, two changes at once can make two disjoint majorities;
-        without the second, an unfinished change of an earlier leader and this one
-        can (Ongaro on raft-dev, 2015).
+        Take it that a request was not answered; whether it arrived nobody knows.
         """
-        return self.commit_index >= max(leader.term_start, self.log.configuration_index)
-
-    def _change_configuration(
-        self, leader: Leader, configuration: Configuration
-    ) -> Entry:
-        """
-        Append a configuration and act by it from now on (dissertation 4.1).
-        """
-        entry = self._append(configuration)
-        self._follow_configuration(leader)
-        return entry
-
-    def _promote_if_caught_up(self, leader: Leader, server_id: str) -> None:
-        """
-        Make a learner that has caught up, and has just answered, a voter (4.2.1).
-
-        Replication to it goes in rounds, each as far as the log reached when the
-        round began. One that took less than an election timeout shows that the
-        newcomer, once it votes, delays no commitment for longer than that.
-        """
-        if self.configuration.is_voter(server_id):
-            return
-        progress = leader.progress[server_id]
-        if progress.match_index >= progress.round_target:
-            took = self._now - progress.round_start
-            progress.caught_up = took < self.timing.election_timeout
-            progress.round_target = self.log.last_index
-            progress.round_start = self._now
-        if progress.caught_up and self._may_change_configuration(leader):
-            self._change_configuration(leader, self.configuration.with_voter(server_id))
+        if isinstance(self.role, Leader):
+            self.role.call_failed(call)
 
     # What comes out.
 
@@ -772,7 +508,7 @@ class ConsensusModule:
         nothing that must be saved, or wait for a save, is handed out.
         """
         if isinstance(self.role, Leader):
-            self._replicate(self.role)
+            self.role.replicate()
         hard_state: HardState | None = None
         entries: tuple[Entry, ...] = ()
         calls: tuple[Call, ...] = ()
@@ -781,8 +517,8 @@ class ConsensusModule:
                 hard_state = self.hard_state
             if self.stable_index < self.log.last_index:
                 entries = self.log.between(self.stable_index + 1, self.log.last_index)
-            calls, self._calls = tuple(self._calls), []
-        early_calls, self._early_calls = tuple(self._early_calls), []
+            calls, self.calls = tuple(self.calls), []
+        early_calls, self.early_calls = tuple(self.early_calls), []
         configuration: Configuration | None = None
         if self.configuration is not self._announced:
             configuration = self._announced = self.configuration
@@ -834,8 +570,8 @@ class ConsensusModule:
             case Candidate(votes) if self._saved_hard_state == self.hard_state:
                 votes.add(self.server_id)
                 self._count_votes()
-            case Leader():
-                self._advance_commit_index()
+            case Leader() as leader:
+                leader.advance_commit_index()
 
 
 def _check_entries(request: AppendEntries) -> None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define
 
+from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     RequestVote,
 )
-from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
 
 if TYPE_CHECKING:
     from hraftd.raft.configuration import Configuration

@@ -21,6 +21,7 @@ from attrs import Factory, define, field
 from hraftd.raft.configuration import Configuration, Server
 from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
 from hraftd.raft.invariants import Observer, check_group
+from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
 from hraftd.raft.messages import (
     AppendEntries,
@@ -32,7 +33,7 @@ from hraftd.raft.messages import (
     RequestVoteResponse,
 )
 from hraftd.raft.ready import Timing
-from hraftd.raft.roles import Candidate, Leader, PreCandidate
+from hraftd.raft.roles import Candidate, PreCandidate
 from tests.raft.chronicle import Chronicle, describe_role
 
 if TYPE_CHECKING:
@@ -366,9 +367,7 @@ class Network:
             server_id,
             lambda: (
                 self[server_id].role is not role
-                and isinstance(
-                    self[server_id].role, PreCandidate | Candidate | Leader
-                )
+                and isinstance(self[server_id].role, PreCandidate | Candidate | Leader)
             ),
         )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import pytest
 
+from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -13,7 +14,7 @@ from hraftd.raft.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
 from tests.raft.network import campaign, lead, save, server, stand
 
 

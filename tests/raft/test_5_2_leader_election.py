@@ -8,6 +8,7 @@ import pytest
 
 from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.errors import NotLeader, ProtocolViolation
+from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
 from hraftd.raft.messages import (
     AppendEntries,
@@ -17,7 +18,7 @@ from hraftd.raft.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
 from tests.raft.network import (
     Network,
     campaign,

@@ -8,6 +8,7 @@ import pytest
 
 from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
 from hraftd.raft.errors import ProtocolViolation
+from hraftd.raft.leader import Leader
 from hraftd.raft.log import ENTRY_OVERHEAD, Compacted, Log
 from hraftd.raft.messages import (
     AppendEntries,
@@ -18,7 +19,6 @@ from hraftd.raft.messages import (
     NoOp,
 )
 from hraftd.raft.ready import Timing
-from hraftd.raft.roles import Leader
 from tests.raft.network import Network, entries, lead, save, server, terms
 
 #: Figure 7: the leader of term 8 and the logs that its followers may have.

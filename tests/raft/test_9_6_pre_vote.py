@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import pytest
 
+from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
     HardState,
     RequestVote,
     RequestVoteResponse,
 )
-from hraftd.raft.roles import Candidate, Follower, Leader, PreCandidate
+from hraftd.raft.roles import Candidate, Follower, PreCandidate
 from tests.raft.network import (
     Network,
     campaign,

@@ -11,6 +11,7 @@ from attrs import evolve
 
 from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.invariants import InvariantViolated, Observer, check_group
+from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
 from hraftd.raft.messages import (
     AppendEntries,
@@ -21,7 +22,6 @@ from hraftd.raft.messages import (
     RequestVoteResponse,
 )
 from hraftd.raft.ready import Ready
-from hraftd.raft.roles import Leader
 from tests.raft.network import Network, entries, server
 
 NOTHING = Ready(
@@ -70,7 +70,7 @@ def test_a_healthy_group_passes() -> None:
     Different logs, one leader, some of it committed: nothing is wrong.
     """
     a, b, c = trio((1, 1, 3), (1, 1, 2, 2), (1,))
-    a.role = Leader(4)
+    a.role = Leader(a)
     a.commit_index = b.commit_index = 2
     check_group([a, b, c])
 
@@ -80,7 +80,7 @@ def test_election_safety() -> None:
     "At most one leader can be elected in a given term" (figure 3).
     """
     a, b, c = trio((1,), (1,), (1,))
-    a.role = b.role = Leader(2)
+    a.role, b.role = Leader(a), Leader(b)
     with violated("Election Safety: a and b both lead term 4"):
         check_group([a, b, c])
     b.current_term = 5
@@ -127,7 +127,7 @@ def test_leader_completeness() -> None:
     """
     a, b, c = trio((1, 3), (1, 2), (1, 2))
     b.commit_index = 2
-    a.role, a.current_term = Leader(2), 5
+    a.role, a.current_term = Leader(a), 5
     with violated("Leader Completeness: a leads term 5 without entry 2, which b knows"):
         check_group([a, b, c])
     a.log.discard(2)
@@ -174,11 +174,11 @@ def test_two_leaders_of_one_term_at_different_times() -> None:
     Election Safety is remembered.
     """
     observer, a, b, _ = watched((1,), (1,), (1,))
-    a.role = Leader(2)
+    a.role = Leader(a)
     observer.observe(a)
     a.role = b.role
     observer.observe(a)
-    b.role = Leader(2)
+    b.role = Leader(b)
     with violated("Election Safety: a and b were both elected in term 4"):
         observer.observe(b)
 
@@ -188,7 +188,7 @@ def test_leader_append_only() -> None:
     "A leader never overwrites or deletes entries in its log" (figure 3).
     """
     observer, a, *_ = watched((1, 1, 2), (1,), (1,))
-    a.role = Leader(4)
+    a.role = Leader(a)
     observer.observe(a)
     a.log.append([Entry(4, 4, b"new")])
     observer.observe(a)
@@ -280,7 +280,7 @@ def test_a_committed_entry_is_on_the_disks_of_a_majority() -> None:
     Not in their memories: this is what an answer to a client promises.
     """
     observer, a, *_ = watched((1, 4), (1,), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     with violated(r"a has committed entry 2 of term 4, .* on the disks of \['a'\]"):
         observer.observe(a)
 
@@ -290,7 +290,7 @@ def test_a_leader_counts_entries_of_its_own_term() -> None:
     Figure 8: the last entry that a count commits is of the leader's term.
     """
     observer, a, *_ = watched((1, 2), (1, 2), (1,))
-    a.role, a.commit_index = Leader(3), 2
+    a.role, a.commit_index = Leader(a), 2
     with violated(r"a leads term 4 and has committed entry 2 of term 2 by counting"):
         observer.observe(a)
 
@@ -300,7 +300,7 @@ def test_committed_entries_agree() -> None:
     State Machine Safety, before anything is applied.
     """
     observer, a, _, c = watched((1, 4), (1, 4), (1, 3))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
     c.commit_index = 2
     with violated("entry 2 of term 3 is committed for c, and entry 2 of term 4 was"):
@@ -312,9 +312,9 @@ def test_a_new_leader_has_what_was_committed() -> None:
     Leader Completeness, at the moment of the election.
     """
     observer, a, _, c = watched((1, 4), (1, 4), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
-    c.current_term, c.role = 5, Leader(2)
+    c.current_term, c.role = 5, Leader(c)
     with violated("Leader Completeness: c leads term 5 without entry 2 of term 4"):
         observer.observe(c)
 
@@ -324,9 +324,9 @@ def test_an_older_leader_need_not_have_what_was_committed_later() -> None:
     One that was elected before and does not know of its successor is no contradiction.
     """
     observer, a, _, c = watched((1, 4), (1, 4), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
-    c.current_term, c.role = 4, Leader(2)
+    c.current_term, c.role = 4, Leader(c)
     observer.leaders[4] = "c"
     observer.observe(c)
 
@@ -336,9 +336,9 @@ def test_what_is_committed_is_in_the_logs_of_later_leaders() -> None:
     Leader Completeness, at the moment of the commitment by an older leader.
     """
     observer, a, _, c = watched((1, 4), (1, 4), (1,))
-    c.current_term, c.role = 5, Leader(2)
+    c.current_term, c.role = 5, Leader(c)
     observer.observe(c)
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     with violated("Leader Completeness: c leads term 5 without entry 2 of term 4"):
         observer.observe(a)
 
@@ -385,7 +385,7 @@ def test_what_is_applied_is_next_and_committed(wrong: Entry) -> None:
     Entries are applied in order, and only when they are committed.
     """
     observer, a, *_ = watched((1, 4, 4), (1, 4), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
     with violated("State Machine Safety: a applies entry"):
         observer.handed_out(a, evolve(NOTHING, committed=(wrong,)))
@@ -397,7 +397,7 @@ def test_what_is_applied_is_on_disk() -> None:
     Applied entries are stable.
     """
     observer, a, _, c = watched((1, 4), (1, 4), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
     c.log.append(a.log.between(2, 2))
     c.commit_index = 2
@@ -421,7 +421,7 @@ def test_a_disk_loses_no_committed_entry() -> None:
     Truncation reaches only what was never committed.
     """
     observer, a, *_ = watched((1, 4), (1, 4, 4), (1,))
-    a.role, a.commit_index = Leader(2), 2
+    a.role, a.commit_index = Leader(a), 2
     observer.observe(a)
     observer.saved("b", evolve(NOTHING, entries=(Entry(3, 5, b""),)))
     observer.saved("b", evolve(NOTHING, entries=a.log.between(2, 2)))

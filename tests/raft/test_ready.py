@@ -10,6 +10,7 @@ from __future__ import annotations
 import pytest
 
 from hraftd.raft.consensus import ConsensusModule
+from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
 from hraftd.raft.messages import (
     AppendEntries,
@@ -20,8 +21,17 @@ from hraftd.raft.messages import (
     RequestVoteResponse,
 )
 from hraftd.raft.ready import Ready
-from hraftd.raft.roles import Candidate, Leader, PreCandidate
-from tests.raft.network import campaign, entries, lead, member, save, server, stand
+from hraftd.raft.roles import Candidate, PreCandidate
+from tests.raft.network import (
+    campaign,
+    entries,
+    lead,
+    member,
+    save,
+    server,
+    stand,
+    tick_until,
+)
 
 NOTHING = Ready(
     hard_state=None,
@@ -248,13 +258,11 @@ def test_a_save_of_an_older_term_is_not_a_vote_in_this_one() -> None:
     core.handle(RequestVote(4, "b", 0, 0))
     older = core.ready()
     assert older.hard_state == HardState(4, None)
-    while core.role != Candidate(set()):
-        core.tick()
-        if core.current_term == 4:
-            # Its pre-vote request waits for the disk; say that it was granted.
-            for call in core._calls:
-                core.response_received(call, RequestVoteResponse(4, True))
-    assert core.current_term == 5
+    tick_until(core, lambda: isinstance(core.role, PreCandidate))
+    # Its request waits for the disk; say that it was granted all the same.
+    [call] = core.calls
+    core.response_received(call, RequestVoteResponse(4, True))
+    assert core.hard_state == HardState(5, "a")
     core.advance(older)
     assert core.role == Candidate(set())
     save(core)

@@ -201,15 +201,9 @@ class Script:
         return list(self.network.chronicle.lines)
 
     def _talk(self, pair: set[str]) -> None:
-        def between() -> list[Message]:
-            return [
-                message
-                for message in self.network.in_transit
-                if {message.source, message.destination} == pair
-            ]
-
-        while messages := between():
-            self.network.deliver(messages[0])
+        self.network.settle(
+            lambda message: {message.source, message.destination} != pair
+        )
 
     def _rows(self) -> list[str]:
         """

@@ -1,0 +1,118 @@
+"""
+What a leader knows of one other member, and what it learns from an answer.
+
+Figure 2, "Volatile state on leaders"; Raft 5.3; dissertation 4.2.1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attrs import define
+
+if TYPE_CHECKING:
+    from hraftd.raft.log import Log
+    from hraftd.raft.messages import AppendEntries, AppendEntriesResponse, Call
+
+__all__ = ["Progress"]
+
+
+@define
+class Progress:
+    """
+    How far one member's log agrees with the leader's.
+
+    A new leader does not know where the logs agree. It *probes*: sends requests
+    without entries until one is accepted, going back at each rejection. Then it
+    sends entries, one request at a time; what is proposed meanwhile goes with the
+    next. A call that failed *pauses* this, so that a peer which is down costs a
+    heartbeat and no more; the next answer resumes it.
+    """
+
+    #: The next entry to send.
+    next_index: int
+    #: The tick of the last answer, or of the moment when this began.
+    last_contact: int
+    #: A learner's round: it ends when this index is reached (dissertation 4.2.1).
+    round_target: int
+    #: The tick at which the round began.
+    round_start: int
+    #: The last entry known to be on that server's disk. Never goes back.
+    match_index: int = 0
+    #: Whether an answer ever came in this term.
+    heard: bool = False
+    probing: bool = True
+    paused: bool = False
+    #: The call that holds back the next one, until it is answered or fails.
+    in_flight: Call | None = None
+    #: The highest commit index that was sent.
+    sent_commit: int = 0
+    #: Whether a round was short enough for the learner to vote without a gap.
+    caught_up: bool = False
+
+    def answered(self, call: Call, now: int) -> None:
+        """
+        Take note that the member is there, at that tick.
+        """
+        self._call_ended(call)
+        self.paused = False
+        self.heard = True
+        self.last_contact = now
+
+    def failed(self, call: Call) -> None:
+        """
+        Take note that a call was not answered.
+        """
+        self._call_ended(call)
+        self.paused = True
+
+    def _call_ended(self, call: Call) -> None:
+        if self.in_flight is call:
+            self.in_flight = None
+
+    def accepted(self, request: AppendEntries) -> None:
+        """
+        Update nextIndex and matchIndex: the logs agree up to the request's last entry.
+
+        An old answer may come late, so neither goes back (PySyncObj 167).
+        """
+        match_index = request.prev_log_index + len(request.entries)
+        self.match_index = max(self.match_index, match_index)
+        self.next_index = max(self.next_index, self.match_index + 1)
+        self.probing = False
+
+    def rejected(
+        self, request: AppendEntries, response: AppendEntriesResponse, log: Log
+    ) -> None:
+        """
+        Decrement nextIndex: by a term for each rejection, not by an entry.
+
+        A rejection of what was sent before the last step back, or of what was accepted
+        meanwhile, says nothing new.
+        """
+        if request.prev_log_index != self.next_index - 1 or (
+            request.prev_log_index <= self.match_index
+        ):
+            return
+        next_index = response.conflict_index
+        if response.conflict_term:
+            last_of_term = log.last_index_of_term(response.conflict_term)
+            if last_of_term is not None:
+                next_index = last_of_term + 1
+        self.next_index = max(
+            self.match_index + 1, min(next_index, self.next_index - 1)
+        )
+        self.probing = True
+
+    def end_round(self, last_index: int, now: int, election_timeout: int) -> None:
+        """
+        See whether a learner has reached the end of its round, and begin the next.
+
+        Each round goes as far as the log reached when it began. One that took less
+        than an election timeout shows that the newcomer, once it votes, delays no
+        commitment for longer than that.
+        """
+        if self.match_index >= self.round_target:
+            self.caught_up = now - self.round_start < election_timeout
+            self.round_target = last_index
+            self.round_start = now
