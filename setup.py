@@ -46,6 +46,8 @@ setup(
             "pytest-cov>=5",
             "pytest-twisted>=1.14",
             "ruff>=0.6",
+            # Builds wheel and sdist in the tests of the packaging.
+            "setuptools>=70.1",
         ],
     },
     entry_points={"console_scripts": ["hraftd = hraftd.cli:main"]},

@@ -185,6 +185,7 @@ class _Life:
     server: ConsensusModule
     hard_state: HardState
     configuration: Configuration
+    configuration_index: int
     #: As far as that was committed, handed out and on disk, all was in order.
     commit_index: int
     applied: int
@@ -237,11 +238,13 @@ class Observer:
         life = self._life(server)
         self._check_hard_state(life)
         kept = self._check_entries(life)
+        self._check_configuration(life)
         self._check_leadership(life, kept)
         self._check_committed(life, kept)
         self._check_stable(life, kept)
         life.hard_state = server.hard_state
         life.configuration = server.configuration
+        life.configuration_index = server.log.configuration_index
         life.last_index = server.log.last_index
         life.led_term = server.led_term
 
@@ -265,6 +268,7 @@ class Observer:
             server=server,
             hard_state=disk.hard_state,
             configuration=server.configuration,
+            configuration_index=log.configuration_index,
             commit_index=log.snapshot_index,
             applied=log.snapshot_index,
             stable_index=log.snapshot_index,
@@ -310,6 +314,32 @@ class Observer:
         for index in range(log.last_index + 1, life.last_index + 1):
             del life.entries[index]
         return kept
+
+    @staticmethod
+    def _check_configuration(life: _Life) -> None:
+        """
+        Check that the configuration in force is in the log, and changes one at a time.
+
+        A leader begins a change when the one before, and an entry of its own term, are
+        committed (dissertation 4.1; Ongaro on raft-dev, 2015).
+        """
+        server, log = life.server, life.server.log
+        index = log.configuration_index
+        if index > log.snapshot_index:
+            _require(
+                index <= log.last_index
+                and log.between(index, index)[0].payload == server.configuration,
+                f"{server.server_id} goes by a configuration of entry {index} that is "
+                "not in its log",
+            )
+        if index == life.configuration_index or server.led_term is None:
+            return
+        _require(
+            life.configuration_index <= server.commit_index
+            and log.term_at(server.commit_index) == server.led_term,
+            f"{server.server_id} leads term {server.led_term} and has begun a change "
+            f"at entry {index}, with entries up to {server.commit_index} committed",
+        )
 
     def _check_leadership(self, life: _Life, kept: int) -> None:
         """

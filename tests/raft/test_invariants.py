@@ -22,7 +22,7 @@ from hraftd.raft.messages import (
     RequestVoteResponse,
 )
 from hraftd.raft.ready import Ready
-from tests.raft.network import Network, entries, server
+from tests.raft.network import Network, entries, member, server
 
 NOTHING = Ready(
     hard_state=None,
@@ -340,6 +340,68 @@ def test_what_is_committed_is_in_the_logs_of_later_leaders() -> None:
     observer.observe(c)
     a.role, a.commit_index = Leader(a), 2
     with violated("Leader Completeness: c leads term 5 without entry 2 of term 4"):
+        observer.observe(a)
+
+
+def test_the_configuration_in_force_is_in_the_log() -> None:
+    """
+    A configuration whose entry is gone, or another one, is not in force (4.1).
+    """
+    observer, a, *_ = watched((1, 1), (1,), (1,))
+    newer = a.configuration.with_learner(member("d"))
+    a.log.append([Entry(3, 4, newer)])
+    observer.observe(a)
+    a.log.truncate(3)
+    observer.observe(a)
+    for index in (2, 3):
+        a.log._configurations.append((index, newer))
+        with violated(f"a goes by a configuration of entry {index} that is not in"):
+            observer.observe(a)
+
+
+@pytest.mark.parametrize(
+    ("log", "commit_index", "is_allowed"),
+    [
+        # Nothing is committed; only an entry of an older term is; one of this is.
+        ((1, 4), 0, False),
+        ((1, 4), 1, False),
+        ((1, 4), 2, True),
+    ],
+)
+def test_no_change_before_the_first_commitment(
+    log: tuple[int, ...], commit_index: int, is_allowed: bool
+) -> None:
+    """
+    A leader changes nothing before it has committed in its own term (raft-dev 2015).
+    """
+    observer, a, *_ = watched(log, log, (1,))
+    # An earlier leader had committed them.
+    observer.committed = {entry.index: entry for entry in a.log.between(1, 2)}
+    observer._committed_in = {1: 1, 2: 4}
+    a.commit_index = commit_index
+    observer.observe(a)
+    a.role = Leader(a)
+    a.log.append([Entry(3, 4, a.configuration.with_learner(member("d")))])
+    if is_allowed:
+        observer.observe(a)
+    else:
+        with violated(
+            f"a leads term 4 and has begun .* up to {commit_index} committed"
+        ):
+            observer.observe(a)
+
+
+def test_one_change_at_a_time() -> None:
+    """
+    A leader begins a change when the one before is committed (4.1).
+    """
+    observer, a, *_ = watched((1, 4), (1, 4), (1,))
+    a.role, a.commit_index = Leader(a), 2
+    observer.observe(a)
+    a.log.append([Entry(3, 4, a.configuration.with_learner(member("d")))])
+    observer.observe(a)
+    a.log.append([Entry(4, 4, a.configuration.with_learner(member("e")))])
+    with violated("a leads term 4 and has begun a change at entry 4, .* up to 2 comm"):
         observer.observe(a)
 
 

@@ -1,0 +1,3 @@
+"""
+Real nodes, as processes of their own, on loopback.
+"""

@@ -1,0 +1,161 @@
+"""
+Clients that write as fast as they can, and remember what they were promised.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from threading import Event, Thread
+from typing import TYPE_CHECKING
+
+from .client import Connection
+from .waiting import PAUSE, until
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from .client import Answer
+    from .node import Node
+
+__all__ = ["Load", "check_nothing_lost", "read_all"]
+
+#: Nodes outlive a load; the next one writes other keys.
+_numbers = count()
+
+
+class Load:
+    """
+    A few threads that write, each key once, to whichever node takes it.
+
+    Use it as a context manager; when it is left, all of them have stopped.
+    """
+
+    def __init__(
+        self, nodes: Sequence[Node], writers: int = 4, value_bytes: int = 1
+    ) -> None:
+        """
+        Prepare to write to these nodes, values of at least that many bytes.
+        """
+        self._nodes = nodes
+        self._value_bytes = value_bytes
+        self._number = next(_numbers)
+        self._stopping = Event()
+        self._threads = [
+            Thread(target=self._write, args=(number,), name=f"writer {number}")
+            for number in range(writers)
+        ]
+        #: What was answered 200: these writes must never be lost.
+        self.answered: dict[str, str] = {}
+        #: All that was asked for, with the answer; ``None`` where none came.
+        self.tried: dict[str, int | None] = {}
+
+    def __enter__(self) -> Load:
+        """
+        Begin.
+        """
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """
+        Stop.
+        """
+        self.stop()
+
+    def stop(self) -> None:
+        """
+        Let all writes that are under way end, and begin no more.
+        """
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def until_more(self, writes: int) -> None:
+        """
+        Wait until so many more writes than now have been answered with 200.
+        """
+        enough = len(self.answered) + writes
+        until(lambda: len(self.answered) >= enough, f"{writes} more writes succeed")
+
+    def _write(self, number: int) -> None:
+        connections = [Connection(node.http_port, 12.0) for node in self._nodes]
+        at = number % len(connections)
+        keys = (f"load{self._number}-{number}-{n}" for n in count())
+        while not self._stopping.is_set():
+            key = next(keys)
+            value = f"value of {key}".ljust(self._value_bytes, ".")
+            try:
+                answer = connections[at].ask("POST", "/key", {key: value})
+            except OSError:
+                self.tried[key] = None
+            else:
+                self.tried[key] = answer.status
+                if answer.status == 200:
+                    self.answered[key] = value
+                    continue
+                if (leader := self._leader(answer)) is not None:
+                    at = leader
+                    continue
+            at = (at + 1) % len(connections)
+            # Not a flood of requests that nobody can serve.
+            self._stopping.wait(PAUSE)
+        for connection in connections:
+            connection.close()
+
+    def _leader(self, answer: Answer) -> int | None:
+        """
+        Return which of the nodes an answer names as the leader.
+        """
+        if answer.status != 421:
+            return None
+        named = answer.content["leader"]["id"]
+        for position, node in enumerate(self._nodes):
+            if node.id == named:
+                return position
+        return None
+
+
+def read_all(node: Node, keys: Sequence[str]) -> dict[str, str]:
+    """
+    Return what a node has under these keys; those that it has not are missing.
+    """
+    connection = Connection(node.http_port)
+    found: dict[str, str] = {}
+    for key in keys:
+        answer = connection.ask("GET", f"/key/{key}")
+        assert answer.status in (200, 404), answer
+        if answer.status == 200:
+            found.update(answer.content)
+    connection.close()
+    return found
+
+
+def check_nothing_lost(load: Load, nodes: Sequence[Node]) -> None:
+    """
+    Read everything back at all nodes, once all of them have applied the same.
+
+    What was answered is there; of the rest, all nodes have the same.
+    """
+    until(
+        lambda: (
+            len({node.status().get("last_applied") for node in nodes}) == 1
+            and all(
+                (status := node.status()).get("leader")
+                and status["last_applied"] == status["last_log_index"]
+                for node in nodes
+            )
+        ),
+        "all nodes have applied the same",
+    )
+    states = [read_all(node, list(load.tried)) for node in nodes]
+    for node, state in zip(nodes, states, strict=True):
+        lost = [key for key in load.answered if state.get(key) != load.answered[key]]
+        assert not lost, f"{node.id} has lost {lost}"
+        assert state == states[0], f"{node.id} differs from {nodes[0].id}"
