@@ -230,6 +230,13 @@ class Joiner(Service):
                 f"{self._server.cluster_id}; to change, start with an empty data "
                 "directory"
             )
+        if _votes(status, self._me.id) and not self._server.is_member:
+            # It could vote again for what it has forgotten, and it lacks entries that
+            # were committed with its help.
+            raise NotJoined(
+                f"{self._me.id} is a voter there, and this node is not it any more: "
+                "its data directory is empty; take another --id and other addresses"
+            )
         self._server.expect_cluster(cluster)
         return cluster
 
@@ -291,3 +298,15 @@ def _leader_named_by(address: str, code: int, answer: Mapping[str, Any]) -> str:
     if http == address:
         raise NotJoined(f"{address} names itself as another node, the leader", 1.0)
     return http
+
+
+def _votes(status: Mapping[str, object], server_id: str) -> bool:
+    """
+    Whether a member's status says that this server has a vote in its cluster.
+    """
+    members = status.get("members")
+    return isinstance(members, list) and any(
+        isinstance(member, dict)
+        and (member.get("id"), member.get("suffrage")) == (server_id, "voter")
+        for member in members
+    )

@@ -116,7 +116,7 @@ def describe(core: ConsensusModule) -> str:
         case PreCandidate():
             return f"misses a leader in term {term} and asks who would vote for it"
         case Follower(None):
-            return f"follows nobody yet in term {term}"
+            return f"knows no leader in term {term}"
         case Follower(leader_id):
             return f"follows {leader_id} in term {term}"
         case role:

@@ -343,6 +343,33 @@ class NotJoinedTests(Joining):
         self.stop(joiner)
         return warning
 
+    def test_a_voter_that_lost_its_data(self) -> None:
+        """
+        One that has forgotten its vote and its log may not come back as a voter.
+
+        The cluster is not even expected, so that its leader is refused as well.
+        """
+        member = self.member()
+        member.server.outcome = 42
+        member.server.configuration = Configuration((ME, LEADER, NEWCOMER))
+        self.joiner()
+        self.network.settle(*[1.0] * 20)
+        assert self.newcomer.expected == []
+        assert member.server.newcomers == []
+        assert self.joined == []
+        [warning] = self.warnings
+        assert "take another --id" in warning
+
+    def test_a_learner_that_lost_its_data(self) -> None:
+        """
+        A learner has promised nothing, and may begin again.
+        """
+        member = self.member()
+        learner = evolve(NEWCOMER, suffrage=Suffrage.LEARNER)
+        member.server.configuration = Configuration((ME, LEADER, learner))
+        self.joiner()
+        assert self.newcomer.expected == ["cluster"]
+
     def test_connection_refused(self) -> None:
         """
         Nobody listens there.

@@ -190,7 +190,7 @@ class ConsensusModule(ServerState):
         Answer a peer: the "Receiver implementation" of its RPC box.
 
         The answer must not leave before the disk has what the next :meth:`ready`
-        hands out.
+        hands out that is not taken during a save.
 
         :raises ProtocolViolation: if no correct server can have sent this.
         """
@@ -227,6 +227,8 @@ class ConsensusModule(ServerState):
         if granted:
             self.voted_for = request.candidate_id
             self._reset_election_timer()
+            if isinstance(self.role, PreCandidate):
+                self._become_follower(self.current_term)
         return RequestVoteResponse(self.current_term, granted)
 
     def _leader_is_alive(self) -> bool:

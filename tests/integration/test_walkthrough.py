@@ -31,9 +31,8 @@ def test_walkthrough(processes: Processes) -> None:
     until(node1.is_voter, "node1 is a member")
     node2 = processes.start("node2", join=[node1.http])
     until(node2.is_voter, "node2 is a member, through a follower")
-    assert f"joined cluster {node0.status()['cluster']} through {node1.http}" in (
-        node2.log
-    )
+    joined = f"joined cluster {node0.status()['cluster']} through {node1.http}"
+    until(lambda: joined in node2.log, "node2 says so")
 
     write([node0, node1, node2], user2="robin")
     for node in (node0, node1, node2):

@@ -361,3 +361,16 @@ def test_pre_votes_are_asked_before_each_campaign() -> None:
     assert core.role == PreCandidate({"a"})
     assert core.current_term == 2
     assert {call.request.pre_vote for call in save(core).calls} == {True}
+
+
+def test_who_votes_for_another_asks_no_more() -> None:
+    """
+    A vote given in its own term ends a pre-candidate's campaign: that is the election.
+    """
+    core = server()
+    calls = campaign(core)
+    assert core.handle(RequestVote(1, "b", 1, 1)).vote_granted
+    assert core.role == Follower(None)
+    for call in calls:
+        core.response_received(call, RequestVoteResponse(1, True))
+    assert core.hard_state == HardState(1, "b")

@@ -20,7 +20,7 @@ from tests.raft.network import Message, Network, Node
 
 #: So many schedules are run by each of so many test cases.
 SCHEDULES_PER_CASE = 40
-CASES = 8
+CASES = 6
 EVENTS = 300
 
 #: Short timeouts, so that much happens in few events.
