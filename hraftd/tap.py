@@ -31,10 +31,10 @@ from hraftd.raft.configuration import Server, check_server_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     from twisted.application.service import IService
     from twisted.internet.base import ReactorBase
-    from twisted.internet.defer import Deferred
 
 __all__ = ["Options", "makeService"]
 
@@ -237,14 +237,26 @@ class _NodeService(Node):
             super().startService()
         except CannotStart as error:
             raise _Exit(f"hraftd: {error}") from None
+        # Twisted puts its own there when it begins to run.
+        self._reactor.callWhenRunning(_be_told_once)
 
-    def stopService(self) -> Deferred[None]:
-        """
-        Stop, and take no notice of being told again: Twisted would log a traceback.
-        """
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-        return super().stopService()
+
+def _be_told_once() -> None:
+    """
+    Take no notice of a second SIGINT or SIGTERM: Twisted would log a traceback.
+    """
+    signals = (signal.SIGINT, signal.SIGTERM)
+    twisteds = {number: signal.getsignal(number) for number in signals}
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        handler = twisteds[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for number in signals:
+        signal.signal(number, stop)
 
 
 def makeService(options: Options) -> IService:
