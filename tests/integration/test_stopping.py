@@ -31,9 +31,8 @@ pytestmark = pytest.mark.skipif(
     sys.platform == "win32", reason="a process on Windows cannot be told to stop"
 )
 
-#: Seconds in which a node has to stop; twice what is promised, since these tests
-#: share the machine with whatever else runs there.
-STOP_SECONDS = 4.0
+#: Seconds in which a node promises to stop.
+STOP_SECONDS = 2.0
 
 
 def test_leader_stopped_under_load(trio: list[Node]) -> None:
