@@ -189,13 +189,18 @@ class Joiner(Service):
         cluster = await self._expect_cluster_of(target)
         address = target
         for _ in range(MAX_HOPS):
-            code, answer = await self._ask(
-                "POST",
-                # Whatever it does for other clients, here it is to name the leader.
-                f"http://{address}/join?redirect=false",
-                JOIN_TIMEOUT,
-                {"id": self._me.id, "addr": self._me.raft, "http": self._me.http},
-            )
+            try:
+                code, answer = await self._ask(
+                    "POST",
+                    # Whatever it does for other clients, here it is to name the leader.
+                    f"http://{address}/join?redirect=false",
+                    JOIN_TIMEOUT,
+                    {"id": self._me.id, "addr": self._me.raft, "http": self._me.http},
+                )
+            except NotJoined as error:
+                if address == target:
+                    raise
+                raise NotJoined(f"its leader at {address}: {error.reason}") from error
             if code == 200:
                 await self._until_member()
                 return cluster
@@ -234,8 +239,9 @@ class Joiner(Service):
             # It could vote again for what it has forgotten, and it lacks entries that
             # were committed with its help.
             raise NotJoined(
-                f"{self._me.id} is a voter there, and this node is not it any more: "
-                "its data directory is empty; take another --id and other addresses"
+                f"{self._me.id} is a voter there already, and this node's data "
+                "directory is empty: that is another node, or this one has lost its "
+                "data; take another --id and other addresses"
             )
         self._server.expect_cluster(cluster)
         return cluster

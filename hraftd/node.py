@@ -217,6 +217,12 @@ class Node(MultiService):
         if settings.join and not server.is_member:
             joiner = Joiner(server, settings.join, settings.me, reactor)
             MultiService.addService(self, joiner)
+        elif settings.join:
+            self._log.info(
+                "{id} is a member of cluster {cluster}; --join is not looked at",
+                id=settings.me.id,
+                cluster=server.cluster_id,
+            )
         MultiService.startService(self)
         self._log.info(
             "{id} {does}; HTTP on {http}, Raft on {raft}, data in {data}",

@@ -96,6 +96,8 @@ class Options(usage.Options):
             return f"Usage: hraftd {self.synopsis}"
         return usage.Options.getSynopsis(self)
 
+    opt_h = usage.Options.opt_help
+
     def parseArgs(self, *positional: str) -> None:
         """
         Take the one positional argument.

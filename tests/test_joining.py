@@ -360,6 +360,17 @@ class NotJoinedTests(Joining):
         [warning] = self.warnings
         assert "take another --id" in warning
 
+    def test_names_the_leader_that_does_not_answer(self) -> None:
+        """
+        Who is asked by name of another is named when it does not answer.
+        """
+        self.member(ME).server.outcome = NotLeader(LEADER)
+        self.joiner()
+        self.network.settle(1.0)
+        [warning] = self.warnings
+        assert f"through {ME.http}" in warning
+        assert f"its leader at {LEADER.http}: connection refused" in warning
+
     def test_a_learner_that_lost_its_data(self) -> None:
         """
         A learner has promised nothing, and may begin again.

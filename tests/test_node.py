@@ -230,7 +230,8 @@ class TestOnDisk:
         del events[:]
         self.run(evolve(settings, join=("elsewhere:1",)))
         assert any("node0 is back in cluster" in event for event in events)
-        assert not any("join" in event for event in events)
+        assert not any("wants to join" in event for event in events)
+        assert any("--join is not looked at" in event for event in events)
         assert not any("knows" in event for event in events)
 
     def test_moved(self, settings: Settings, events: list[str]) -> None:

@@ -218,6 +218,17 @@ def test_help(monkeypatch: pytest.MonkeyPatch, command: str, synopsis: str) -> N
         assert f"--{name}" in shown
 
 
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_is_no_error(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """
+    Who asks for help gets it, and exit status 0.
+    """
+    with pytest.raises(SystemExit) as ended:
+        Options().parseOptions([option])
+    assert not ended.value.code
+    assert "--on-follower" in capsys.readouterr().out
+
+
 class TestPlugin:
     """
     How ``twistd`` finds and uses all this.

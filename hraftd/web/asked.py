@@ -164,7 +164,8 @@ def json_object(body: bytes) -> dict[str, str]:
         raise Refusal(
             400,
             "the body is not one JSON object and nothing else: "
-            f"{error.msg} at line {error.lineno}, column {error.colno}",
+            f"{error.msg.removesuffix(' at')} at line {error.lineno}, "
+            f"column {error.colno}",
         ) from None
     except RecursionError:
         raise Refusal(400, "the body is nested too deeply") from None
