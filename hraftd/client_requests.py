@@ -1,152 +1,90 @@
 """
-What clients want of this node, and every way in which it can turn out.
+What clients want of this node: the one door through which they reach the cluster.
 
-Between the HTTP API and :class:`hraftd.server.RaftServer`: a read is served here; a
-write or a join goes to the Raft server, and what becomes of it is one of a closed set
-of outcomes, which :mod:`hraftd.web` turns into answers. The line that matters most
-runs between :class:`Unavailable` (nothing has happened, try again) and
-:class:`Unknown` (it may have happened or may still happen): a timeout or a lost
-leadership is never taken for a failure. Nothing here knows HTTP or status codes.
+Between the HTTP API and :class:`hraftd.server.RaftServer`. A read is served here, see
+:mod:`hraftd.reads`; everything else only the leader can do. Where another node leads,
+that is said, or the client is sent there, or its request is passed on in its place,
+see :mod:`hraftd.forwarding`. What becomes of it is one of a closed set,
+:mod:`hraftd.outcomes`.
+
+A timeout, a lost leadership and a leader that was asked and did not answer are never
+taken for a failure: the outcome is unknown. Nothing here knows HTTP or status codes.
 """
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING
 
-from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
+from twisted.internet.defer import succeed
 
+from hraftd.deadlines import Patience, within
+from hraftd.errors import SnapshotImpossible, Stopped
+from hraftd.forwarding import Forwarding, OnFollower
 from hraftd.kv.commands import encode_command
-from hraftd.proposals import Applied, LeadershipLost, Overloaded
-from hraftd.raft.configuration import MembershipConflict, Server
-from hraftd.raft.errors import ChangeInProgress, NotLeader
-from hraftd.server import Stopped, UnreachableServer
+from hraftd.leader_requests import (
+    AddServer,
+    ClientRequest,
+    RemoveServer,
+    TransferLeadership,
+)
+from hraftd.limits import Limits
+from hraftd.outcomes import (
+    Conflict,
+    Joined,
+    Removed,
+    Taken,
+    Transferred,
+    Unavailable,
+    Unknown,
+)
+from hraftd.reads import ReadLevel, Reads
+from hraftd.refusals import change_declined, not_done
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeVar
+
+    from twisted.internet.defer import Deferred
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from hraftd.kv.commands import Command
-    from hraftd.kv.store import KeyValueStore, Versioned
+    from hraftd.kv.store import KeyValueStore
+    from hraftd.leader_requests import LeaderRequest
+    from hraftd.outcomes import (
+        Declined,
+        JoinOutcome,
+        ReadOutcome,
+        RemovalOutcome,
+        SnapshotOutcome,
+        TransferOutcome,
+        WriteOutcome,
+    )
+    from hraftd.raft.configuration import Server
+    from hraftd.raft.messages import Snapshot
+    from hraftd.reads import Consistency
     from hraftd.server import RaftServer
 
-__all__ = [
-    "Applied",
-    "ClientRequests",
-    "Conflict",
-    "JoinOutcome",
-    "Joined",
-    "Limits",
-    "Misdirected",
-    "NotDone",
-    "OnFollower",
-    "Redirected",
-    "Unavailable",
-    "Unknown",
-    "WriteOutcome",
-]
+    _Done = TypeVar("_Done")
+    _Made = TypeVar("_Made")
 
-_Outcome = TypeVar("_Outcome")
+__all__ = ["ClientRequests"]
 
-
-@frozen
-class Limits:
-    """
-    How large a request may be, in bytes of UTF-8.
-    """
-
-    max_key_bytes: int = 1024
-    max_value_bytes: int = 1024 * 1024
-    #: The whole body of a request, as it arrives.
-    max_body_bytes: int = 8 * 1024 * 1024
-    #: Keys in one body; more would keep everything else waiting while it is read.
-    max_pairs: int = 100_000
-
-
-class OnFollower(Enum):
-    """
-    What a node that does not lead does with a request that only the leader can serve.
-    """
-
-    #: Decline, and name the leader.
-    ERROR = "error"
-    #: Send the client to the leader.
-    REDIRECT = "redirect"
-
-
-@frozen
-class Joined:
-    """
-    The newcomer is a voter of the cluster.
-    """
-
-    #: Of the configuration in which it votes.
-    index: int
-
-
-@frozen
-class Misdirected:
-    """
-    Not this node leads, but that one. Nothing has been done.
-    """
-
-    leader: Server
-
-
-@frozen
-class Redirected:
-    """
-    The client is to ask the leader, whose HTTP address is known. Nothing was done.
-    """
-
-    leader: Server
-
-
-@frozen
-class Unavailable:
-    """
-    It cannot be done now, and nothing has been done.
-    """
-
-    #: One sentence.
-    reason: str
-    #: Seconds after which it is worth another try.
-    retry_after: int = 1
-
-
-@frozen
-class Conflict:
-    """
-    It contradicts what the cluster knows already. Nothing has been done.
-    """
-
-    #: One sentence.
-    reason: str
-
-
-@frozen
-class Unknown:
-    """
-    It may have happened, may still happen, or may never.
-    """
-
-    #: One sentence.
-    reason: str
-
-
-NotDone: TypeAlias = Misdirected | Redirected | Unavailable | Unknown
-WriteOutcome: TypeAlias = Applied | NotDone
-JoinOutcome: TypeAlias = Joined | Conflict | NotDone
+#: Seconds for which what needs a leader, and has not reached one, is tried again: it
+#: takes about half of that to miss a leader and to elect another one.
+ELECTION_SECONDS = 2.0
 
 
 class ClientRequests:
     """
-    The one door through which clients reach the state machine and the cluster.
-    """
+    Serves the clients of one node.
 
-    _log = Logger()
+    Everything that is asked for fires with its outcome, and fails only with what
+    nobody foresaw. Cancelling stops the waiting; what has entered the log goes on.
+
+    :ivar read_level: the level of a read that does not ask for one.
+    :ivar limits: how large a request may be.
+    """
 
     def __init__(
         self,
@@ -155,39 +93,86 @@ class ClientRequests:
         clock: IReactorTime,
         *,
         on_follower: OnFollower = OnFollower.ERROR,
+        read_level: ReadLevel = ReadLevel.NONE,
         write_timeout: float = 10.0,
-        join_timeout: float = 10.0,
+        change_timeout: float = 10.0,
+        read_timeout: float = 10.0,
+        snapshot_timeout: float = 600.0,
         limits: Limits | None = None,
     ) -> None:
         """
-        Serve the clients of one node.
+        Serve through this server.
 
         :param store: the state machine that the server applies to.
         :param on_follower: used where a request does not say.
         :param write_timeout: seconds after which a write's outcome is unknown.
-        :param join_timeout: the same for a join.
+        :param change_timeout: the same for a change of the cluster.
+        :param read_timeout: seconds in which a read must have its assurance.
+        :param snapshot_timeout: seconds for which a client waits for a snapshot.
         """
         self._server = server
         self._store = store
         self._clock = clock
         self._on_follower = on_follower
         self._write_timeout = write_timeout
-        self._join_timeout = join_timeout
+        self._change_timeout = change_timeout
+        self._snapshot_timeout = snapshot_timeout
+        patience = Patience(clock, ELECTION_SECONDS)
+        self._reads = Reads(server, store, clock, read_timeout, patience)
+        self._forwarding = Forwarding(server, clock, patience)
+        self.read_level = read_level
         self.limits = Limits() if limits is None else limits
 
-    def read(self, key: str) -> Versioned | None:
+    def drain(self, seconds: float) -> Deferred[None]:
         """
-        Read this node's own state, which may be behind the leader's.
+        Pass nothing on to the leader any more, and wait for what was.
 
-        :return: the value and the index that set it, or ``None`` if there is none.
+        :return: fires when all of it is answered, or after so many seconds.
         """
-        return self._store.get(key)
+        return self._forwarding.drain(seconds)
+
+    # What this node does itself.
+
+    def read(self, key: str, consistency: Consistency) -> Deferred[ReadOutcome]:
+        """
+        Read this node's own state, once it is as fresh as is asked for.
+        """
+        return self._reads.read(key, consistency)
 
     def count_keys(self) -> int:
         """
         Return how many keys this node's own state holds.
         """
         return len(self._store)
+
+    def take_snapshot(self) -> Deferred[SnapshotOutcome]:
+        """
+        Have this node put a snapshot in place of its log.
+        """
+
+        def taken(snapshot: Snapshot) -> SnapshotOutcome:
+            return Taken(snapshot.last_index, snapshot.last_term, snapshot.size)
+
+        def not_taken(failure: Failure) -> SnapshotOutcome:
+            match failure.value:
+                case SnapshotImpossible() as error:
+                    return Unavailable(str(error))
+                case Stopped():
+                    return Unavailable("this node is stopping")
+                case _:
+                    failure.raiseException()
+
+        seconds = self._snapshot_timeout
+        return within(
+            self._clock,
+            seconds,
+            self._server.take_snapshot().addCallbacks(taken, not_taken),
+            Unavailable(
+                f"there is no snapshot after {seconds:g} seconds; it goes on, ask again"
+            ),
+        )
+
+    # What only the leader does.
 
     def write(
         self, command: Command, on_follower: OnFollower | None = None
@@ -196,16 +181,22 @@ class ClientRequests:
         Have a command replicated and applied.
 
         :param on_follower: ``None`` for what the node was told at its start.
-        :return: fires with the outcome; fails only with what nobody foresaw.
-            Cancelling stops the waiting, not the write.
         """
-        pending = self._server.propose(encode_command(command))
-        return self._within(
-            self._write_timeout,
-            pending.addErrback(self._declined, on_follower),
+        encoded = encode_command(command)
+        wanted = on_follower or self._on_follower
+        seconds = self._write_timeout
+        applied = self._at_leader(
+            lambda: self._server.propose(encoded),
+            ClientRequest(encoded),
+            wanted,
+            seconds,
+        )
+        return within(
+            self._clock,
+            seconds,
+            applied.addErrback(not_done, self._server.server_id, wanted),
             Unknown(
-                f"no answer within {self._write_timeout:g} seconds; "
-                "the write may or may not happen"
+                f"no answer within {seconds:g} seconds; the write may or may not happen"
             ),
         )
 
@@ -213,90 +204,101 @@ class ClientRequests:
         self, newcomer: Server, on_follower: OnFollower | None = None
     ) -> Deferred[JoinOutcome]:
         """
-        Make a server a voter of this cluster, once it has caught up.
+        Make a server a member of this cluster, move one, or change whether it votes.
 
-        :param on_follower: ``None`` for what the node was told at its start.
-        :return: fires with the outcome. Fails only with what nobody foresaw.
-            Cancelling stops the waiting; what has entered the log goes on.
+        :param on_follower: as for :meth:`write`.
+        :return: fires, if it is to vote, only when it does: it has caught up then.
         """
-        pending = self._server.add_server(newcomer).addCallback(Joined)
-        return self._within(
-            self._join_timeout,
-            pending.addErrback(self._join_declined, on_follower),
-            Unknown(
-                f"{newcomer.id} is not a voter after {self._join_timeout:g} seconds; "
-                "it may still be catching up, ask again"
-            ),
+        me = self._server.status().configuration.get(self._server.server_id)
+        if me is not None and newcomer.id == me.id and newcomer.raft != me.raft:
+            # The server knows where it is, and would not look whether this is true.
+            return succeed(Conflict(f"{me.id} is a member already, and is this node"))
+        rank = "voter" if newcomer.is_voter else "member"
+        return self._change(
+            lambda: self._server.add_server(newcomer),
+            AddServer(newcomer),
+            on_follower,
+            Joined,
+            f"{newcomer.id} is not a {rank} yet; it may be catching up, ask again",
         )
 
-    def _join_declined(
-        self, failure: Failure, on_follower: OnFollower | None
-    ) -> JoinOutcome:
-        match failure.value:
-            case MembershipConflict() as error:
-                return Conflict(str(error))
-            case ChangeInProgress() | UnreachableServer() as error:
-                return Unavailable(str(error))
-            case _:
-                return self._declined(failure, on_follower)
-
-    def _declined(self, failure: Failure, on_follower: OnFollower | None) -> NotDone:
+    def remove(
+        self, server_id: str, on_follower: OnFollower | None = None
+    ) -> Deferred[RemovalOutcome]:
         """
-        Say what a Raft server's refusal means for the client.
-        """
-        match failure.value:
-            case NotLeader(leader=leader):
-                return self._elsewhere(leader, on_follower or self._on_follower)
-            case LeadershipLost():
-                return Unknown(
-                    "the leader lost its leadership before this was committed; "
-                    "it may or may not happen"
-                )
-            case Overloaded():
-                return Unavailable("too many requests wait already; try again")
-            case Stopped():
-                return Unavailable("this node is stopping")
-            case _:
-                failure.raiseException()
+        Remove a member from the cluster; it may be the leader.
 
-    def _elsewhere(self, leader: Server | None, on_follower: OnFollower) -> NotDone:
-        # If it named itself, a client that follows would come back for ever.
-        if leader is None or leader.id == self._server.server_id:
-            return Unavailable("there is no leader at the moment; try again")
-        if on_follower is OnFollower.REDIRECT and leader.http and leader.http.isascii():
-            return Redirected(leader)
-        return Misdirected(leader)
-
-    def _within(
-        self, seconds: float, pending: Deferred[_Outcome], too_late: _Outcome
-    ) -> Deferred[_Outcome]:
+        :param on_follower: as for :meth:`write`.
         """
-        Wait for an outcome, but no longer than this; to cancel takes nothing back.
+        return self._change(
+            lambda: self._server.remove_server(server_id),
+            RemoveServer(server_id),
+            on_follower,
+            Removed,
+            f"{server_id} is not removed yet; it may be later, ask again",
+        )
+
+    def transfer(
+        self, server_id: str | None, on_follower: OnFollower | None = None
+    ) -> Deferred[TransferOutcome]:
+        """
+        Hand the leadership over.
+
+        :param server_id: ``None`` for the server that is best prepared for it.
+        :param on_follower: as for :meth:`write`.
         """
 
-        def abandon(_: Deferred[_Outcome]) -> None:
-            expiry.cancel()
-            pending.cancel()
+        def transferred(term: int) -> Transferred:
+            status = self._server.status()
+            if server_id is not None:
+                return Transferred(term, status.configuration.get(server_id))
+            return Transferred(term, status.leader if status.term == term else None)
 
-        def expire() -> None:
-            outcome.callback(too_late)
-            pending.cancel()
+        return self._change(
+            lambda: self._server.transfer_leadership(server_id),
+            TransferLeadership(server_id),
+            on_follower,
+            transferred,
+            "nobody has taken over yet; it may happen later, ask again",
+        )
 
-        def settled(result: _Outcome) -> None:
-            if expiry.active():
-                expiry.cancel()
-                outcome.callback(result)
+    def _change(
+        self,
+        here: Callable[[], Deferred[int]],
+        request: LeaderRequest,
+        on_follower: OnFollower | None,
+        made: Callable[[int], _Made],
+        too_late: str,
+    ) -> Deferred[_Made | Declined]:
+        """
+        Have the leader change the cluster.
 
-        def failed(failure: Failure) -> None:
-            if expiry.active():
-                expiry.cancel()
-                outcome.errback(failure)
-            elif failure.check(CancelledError) is None:
-                self._log.failure(
-                    "a request that nobody waits for any more failed", failure=failure
-                )
+        :param here: asks this server.
+        :param request: asks the leader in its place.
+        :param made: makes an outcome of what either returns.
+        :param too_late: what is said when the time is over.
+        """
+        wanted = on_follower or self._on_follower
+        seconds = self._change_timeout
+        pending: Deferred[_Made | Declined] = (
+            self._at_leader(here, request, wanted, seconds)
+            .addCallback(made)
+            .addErrback(change_declined, self._server.server_id, wanted)
+        )
+        return within(
+            self._clock,
+            seconds,
+            pending,
+            Unknown(f"after {seconds:g} seconds {too_late}"),
+        )
 
-        outcome: Deferred[_Outcome] = Deferred(abandon)
-        expiry = self._clock.callLater(seconds, expire)
-        pending.addCallbacks(settled, failed)
-        return outcome
+    def _at_leader(
+        self,
+        here: Callable[[], Deferred[_Done]],
+        request: LeaderRequest,
+        on_follower: OnFollower,
+        seconds: float,
+    ) -> Deferred[_Done]:
+        if on_follower is OnFollower.FORWARD:
+            return self._forwarding.at_leader(here, request, seconds)
+        return here()

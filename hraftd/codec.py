@@ -1,11 +1,12 @@
 """
-The one byte form of entries, on disk and on the wire.
+The one byte form of entries and configurations, on disk and on the wire.
 
 A *payload* is one kind byte and a body; the same bytes are a row's payload in
-:mod:`hraftd.tables` and a part of the packed entries that AppendEntries carries.
+:mod:`hraftd.log_table` and a part of the packed entries that AppendEntries carries.
 The kind bytes are letters and a configuration is JSON, so that the log can be read
 with the ``sqlite3`` shell. *Packed entries* begin with a format byte, which changes
-if ever the layout does.
+if ever the layout does. A configuration has the same JSON text wherever it stands: in
+an entry, beside a snapshot, and on the wire.
 
 Nothing here executes what it reads, and every malformed input ends in
 :class:`CodecError`: a peer or a disk may hold any bytes at all. What a command says
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMAT",
     "CodecError",
+    "decode_configuration",
     "decode_payload",
+    "encode_configuration",
     "encode_payload",
     "pack_entries",
     "unpack_entries",
@@ -72,7 +75,7 @@ def encode_payload(payload: Payload) -> bytes:
         case bytes():
             return _COMMAND + payload
         case Configuration():
-            return _MEMBERS + _encode_configuration(payload)
+            return _MEMBERS + encode_configuration(payload)
         case NoOp():
             return _NO_OP
         case _:
@@ -89,7 +92,7 @@ def decode_payload(data: bytes) -> Payload:
     if kind == _COMMAND:
         return data[1:]
     if kind == _MEMBERS:
-        return _decode_configuration(data[1:])
+        return decode_configuration(data[1:])
     if kind == _NO_OP:
         if len(data) != 1:
             raise CodecError(f"{len(data) - 1} bytes follow a no-op, which has none")
@@ -97,6 +100,60 @@ def decode_payload(data: bytes) -> Payload:
     if not kind:
         raise CodecError("the payload is empty, without even its kind")
     raise CodecError(f"the payload is of a kind this version does not know: {kind!r}")
+
+
+def encode_configuration(configuration: Configuration) -> bytes:
+    """
+    Return the one JSON text of these members: keys sorted, no spaces, UTF-8.
+
+    :raises CodecError: if it has none: two members of one id, or text that is not
+        Unicode.
+    """
+    ids = {server.id for server in configuration.servers}
+    if len(ids) != len(configuration.servers):
+        raise CodecError("two members of the configuration have the same id")
+    members = [
+        {
+            "id": server.id,
+            "raft": server.raft,
+            "http": server.http,
+            "suffrage": server.suffrage.value,
+        }
+        for server in configuration.servers
+    ]
+    text = json.dumps(
+        {"servers": members},
+        ensure_ascii=False,
+        separators=(",", ":"),
+        sort_keys=True,
+    )
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise CodecError("a member's name or address is not Unicode text") from error
+
+
+def decode_configuration(text: bytes) -> Configuration:
+    """
+    Return the configuration that :func:`encode_configuration` made these bytes from.
+
+    :raises CodecError: if it never makes such bytes.
+    """
+    try:
+        configuration = _read_members(json.loads(text.decode()))
+    except UnicodeDecodeError as error:
+        raise CodecError("the configuration is not UTF-8") from error
+    except RecursionError as error:
+        raise CodecError("the configuration is nested too deeply") from error
+    except CodecError:
+        raise
+    except ValueError as error:
+        raise CodecError(f"the configuration is not JSON: {error}") from error
+    # One configuration, one byte form: this also refuses a key that comes twice,
+    # another order and anything else that a lenient reader would overlook.
+    if encode_configuration(configuration) != text:
+        raise CodecError("the configuration is not in its canonical form")
+    return configuration
 
 
 def pack_entries(entries: Sequence[Entry]) -> bytes:
@@ -177,52 +234,6 @@ def unpack_entries(data: bytes, first_index: int) -> tuple[Entry, ...]:
 def _check_length(length: int) -> None:
     if length > 0xFFFFFFFF:
         raise CodecError(f"a payload of {length} bytes is too long to be packed")
-
-
-def _encode_configuration(configuration: Configuration) -> bytes:
-    """
-    Return the one JSON text of these members: keys sorted, no spaces, UTF-8.
-    """
-    ids = {server.id for server in configuration.servers}
-    if len(ids) != len(configuration.servers):
-        raise CodecError("two members of the configuration have the same id")
-    members = [
-        {
-            "id": server.id,
-            "raft": server.raft,
-            "http": server.http,
-            "suffrage": server.suffrage.value,
-        }
-        for server in configuration.servers
-    ]
-    text = json.dumps(
-        {"servers": members},
-        ensure_ascii=False,
-        separators=(",", ":"),
-        sort_keys=True,
-    )
-    try:
-        return text.encode()
-    except UnicodeEncodeError as error:
-        raise CodecError("a member's name or address is not Unicode text") from error
-
-
-def _decode_configuration(body: bytes) -> Configuration:
-    try:
-        configuration = _read_members(json.loads(body.decode()))
-    except UnicodeDecodeError as error:
-        raise CodecError("the configuration is not UTF-8") from error
-    except RecursionError as error:
-        raise CodecError("the configuration is nested too deeply") from error
-    except CodecError:
-        raise
-    except ValueError as error:
-        raise CodecError(f"the configuration is not JSON: {error}") from error
-    # One configuration, one byte form: this also refuses a key that comes twice,
-    # another order and anything else that a lenient reader would overlook.
-    if _encode_configuration(configuration) != body:
-        raise CodecError("the configuration is not in its canonical form")
-    return configuration
 
 
 def _read_members(document: object) -> Configuration:

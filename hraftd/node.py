@@ -12,17 +12,27 @@ from typing import TYPE_CHECKING
 
 from attrs import field, frozen
 from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    inlineCallbacks,
+    maybeDeferred,
+)
 from twisted.logger import Logger
 
-from hraftd.client_requests import ClientRequests, Limits, OnFollower
+from hraftd.client_requests import ClientRequests
+from hraftd.forwarding import OnFollower
 from hraftd.interfaces import StorageError
-from hraftd.joining import Joiner
+from hraftd.joining import Joiner, is_known_as
 from hraftd.kv.store import KeyValueStore
+from hraftd.limits import Limits
+from hraftd.listening import CannotStart, Listener
 from hraftd.peers.links import PeerLinks
 from hraftd.peers.locator import PeerFactory
+from hraftd.raft.configuration import Suffrage
+from hraftd.reads import ReadLevel
 from hraftd.server import RaftServer
+from hraftd.snapshots import SnapshotPolicy
 from hraftd.storage import MemoryStorage, SqliteStorage
 from hraftd.web.site import HttpSite
 
@@ -31,21 +41,18 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from twisted.internet.interfaces import IListeningPort, IProtocolFactory
     from twisted.python.failure import Failure
 
     from hraftd.raft.configuration import Configuration, Server
 
 __all__ = ["CannotStart", "Node", "Settings"]
 
+#: Seconds in which a leader that stops may find another one. It takes a moment, unless
+#: no other member is up to date or answers.
+HAND_OVER_SECONDS = 2.0
+
 #: Seconds that writes which were taken may need to be committed when a node stops.
 DRAIN_SECONDS = 1.0
-
-
-class CannotStart(Exception):
-    """
-    The node cannot run like this. The text is one sentence that says why.
-    """
 
 
 @frozen
@@ -54,7 +61,7 @@ class Settings:
     What one node is told on its command line, checked and complete.
     """
 
-    #: Its name, and the addresses that others dial.
+    #: Its name, the addresses that others dial, and whether it wants a vote.
     me: Server
     #: Endpoint descriptions of the two listeners.
     raft_endpoint: str
@@ -64,69 +71,20 @@ class Settings:
     #: HTTP addresses of members of the cluster to join; empty begins a new one.
     join: tuple[str, ...] = ()
     on_follower: OnFollower = OnFollower.ERROR
+    read_level: ReadLevel = ReadLevel.NONE
+    snapshots: SnapshotPolicy = field(factory=SnapshotPolicy)
     limits: Limits = field(factory=Limits)
 
 
-class _Listener(Service):
+@inlineCallbacks
+def _take_leave(
+    server: RaftServer, requests: ClientRequests
+) -> Generator[Deferred[Any], object, None]:
     """
-    Listens while it runs; cannot start if it cannot listen.
+    Let another node lead, and finish what was taken; new requests go elsewhere.
     """
-
-    def __init__(
-        self,
-        reactor: Any,
-        description: str,
-        factory: IProtocolFactory,
-        before_stop: Callable[[], object],
-        after_stop: Callable[[], object],
-    ) -> None:
-        """
-        Prepare to listen.
-
-        :param before_stop: is waited for before this stops to listen ...
-        :param after_stop: ... and this after it.
-        """
-        self._reactor = reactor
-        self._description = description
-        self._factory = factory
-        self._before_stop = before_stop
-        self._after_stop = after_stop
-        self._port: IListeningPort | None = None
-
-    def startService(self) -> None:
-        """
-        Listen.
-
-        :raises CannotStart: if the address is taken, or not there, or if it is an
-            endpoint string with which Twisted can do nothing.
-        """
-        Service.startService(self)
-        try:
-            endpoint = serverFromString(self._reactor, self._description)
-        except Exception as error:
-            # Whatever the parser of that kind of endpoint stumbles over.
-            raise CannotStart(
-                f"cannot listen on {self._description}: {error}"
-            ) from error
-        failures: list[Failure] = []
-
-        def listening(port: IListeningPort) -> None:
-            self._port = port
-
-        endpoint.listen(self._factory).addCallbacks(listening, failures.append)
-        for failure in failures:
-            raise CannotStart(f"cannot listen: {failure.getErrorMessage()}")
-
-    @inlineCallbacks
-    def stopService(self) -> Generator[Deferred[object], object, None]:
-        """
-        Listen no more, and let go of the connections.
-        """
-        Service.stopService(self)
-        yield maybeDeferred(self._before_stop)
-        if self._port is not None:
-            yield maybeDeferred(self._port.stopListening)
-        yield maybeDeferred(self._after_stop)
+    yield server.hand_over(HAND_OVER_SECONDS)
+    yield DeferredList([server.drain(DRAIN_SECONDS), requests.drain(DRAIN_SECONDS)])
 
 
 class Node(MultiService):
@@ -162,35 +120,18 @@ class Node(MultiService):
         settings, reactor = self._settings, self._reactor
         store = KeyValueStore()
         links = PeerLinks(settings.me.id, reactor)
-        storage = (
-            MemoryStorage()
-            if settings.data_dir is None
-            else SqliteStorage(settings.data_dir, settings.me.id, reactor)
-        )
-        try:
-            server = RaftServer(
-                settings.me.id,
-                storage,
-                store,
-                links,
-                reactor,
-                on_failure=self._server_failed,
-            )
-        except StorageError as error:
-            raise CannotStart(str(error)) from error
+        server = self._recover(store, links)
         begins = server.cluster_id is None and not settings.join
         if begins:
-            server.bootstrap(settings.me)
+            self._begin_cluster(server)
         elif not settings.join and not server.is_member:
-            raise CannotStart(
-                f"{settings.data_dir} is of a node that never became a member of "
-                f"cluster {server.cluster_id}; start it with --join"
-            )
+            raise CannotStart(self._why_not_member(server))
         requests = ClientRequests(
             server,
             store,
             reactor,
             on_follower=settings.on_follower,
+            read_level=settings.read_level,
             limits=settings.limits,
         )
         peers = PeerFactory(server, reactor)
@@ -198,23 +139,24 @@ class Node(MultiService):
         for service in (
             server,
             links,
-            _Listener(
+            Listener(
                 reactor,
                 settings.raft_endpoint,
                 peers,
                 before_stop=lambda: None,
                 after_stop=peers.disconnect,
             ),
-            _Listener(
+            Listener(
                 reactor,
                 settings.http_endpoint,
                 site,
-                before_stop=lambda: server.drain(DRAIN_SECONDS),
+                before_stop=lambda: _take_leave(server, requests),
                 after_stop=lambda: None,
             ),
         ):
             MultiService.addService(self, service)
-        if settings.join and not server.is_member:
+        known = server.status().configuration
+        if settings.join and not is_known_as(known, settings.me):
             joiner = Joiner(server, settings.join, settings.me, reactor)
             MultiService.addService(self, joiner)
         elif settings.join:
@@ -238,35 +180,90 @@ class Node(MultiService):
             raft=settings.me.raft,
             data=settings.data_dir or "memory",
         )
-        self._warn_of_other_addresses(server.status().configuration)
+        self._compare_with(known)
 
-    def _warn_of_other_addresses(self, configuration: Configuration) -> None:
+    def _recover(self, store: KeyValueStore, links: PeerLinks) -> RaftServer:
+        settings, reactor = self._settings, self._reactor
+        storage = (
+            MemoryStorage()
+            if settings.data_dir is None
+            else SqliteStorage(settings.data_dir, settings.me.id, reactor)
+        )
+        try:
+            return RaftServer(
+                settings.me.id,
+                storage,
+                store,
+                links,
+                reactor,
+                snapshots=settings.snapshots,
+                on_failure=self._server_failed,
+            )
+        except StorageError as error:
+            raise CannotStart(str(error)) from error
+
+    def _begin_cluster(self, server: RaftServer) -> None:
+        me = self._settings.me
+        if not me.is_voter:
+            raise CannotStart(
+                f"{me.id} has no earlier state, and with --nonvoter it cannot begin a "
+                "cluster; say with --join which one it is to be a member of"
+            )
+        server.bootstrap(me)
+
+    def _why_not_member(self, server: RaftServer) -> str:
+        whose = f"{self._settings.data_dir} is of a node that"
+        cluster = f"cluster {server.cluster_id}"
+        if server.status().last_log_index:
+            # A newcomer that has not read of itself yet looks the same.
+            return (
+                f"{whose} was removed from {cluster}, or stopped before it had caught "
+                "up with it; start it with --join to make it a member again, or with "
+                "an empty data directory to begin a new cluster"
+            )
+        return f"{whose} never became a member of {cluster}; start it with --join"
+
+    def _compare_with(self, configuration: Configuration) -> None:
         """
-        Tell the operator if others dial this node where it does not listen.
+        Tell the operator where the cluster knows this node as something else.
         """
         me = self._settings.me
         known = configuration.get(me.id)
+        if known is None:
+            return
         for what, listens, dialled in (
-            ("Raft", me.raft, known and known.raft),
-            ("HTTP", me.http, known and known.http),
+            ("Raft", me.raft, known.raft),
+            ("HTTP", me.http, known.http),
         ):
             if dialled and dialled != listens:
                 self._log.warn(
                     "the cluster knows {id} by the {what} address {dialled}, not by "
-                    "{listens}, and will go on using that",
+                    "{listens}, and {next}",
                     id=me.id,
                     what=what,
                     dialled=dialled,
                     listens=listens,
+                    next=(
+                        "is asked to change that"
+                        if self._settings.join
+                        else "will go on using that; start with --join to change it"
+                    ),
                 )
+        if not me.is_voter and known.suffrage is not Suffrage.NONVOTER:
+            self._log.warn(
+                "{id} is a member with a vote, and --nonvoter does not change that; "
+                'POST /join with "voter": false does',
+                id=me.id,
+            )
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[object], object, None]:
         """
         Stop one service after the other, the last that started first.
 
-        Clients keep their connections until the end: the server that stops has still
-        something to say to those who wait.
+        A leader hands over before anything that it serves with has stopped. Clients
+        keep their connections until the end: the server that stops has still something
+        to say to those who wait.
         """
         Service.stopService(self)
         for service in reversed(list(self)):

@@ -4,6 +4,9 @@ The commands that clients of one server wait for.
 A command is known by the index and the term of its entry. It is done when that entry
 is committed and applied; it never will be when another entry is committed at its
 index; and when the server that proposed it no longer leads, nobody there can know.
+
+While leadership is being handed over, commands are not proposed yet: they wait until it
+is clear who leads.
 """
 
 from __future__ import annotations
@@ -13,26 +16,16 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from twisted.internet.defer import Deferred
 
+from hraftd.errors import LeadershipLost, Overloaded
+
 if TYPE_CHECKING:
     from hraftd.raft.messages import Entry
 
-__all__ = ["Applied", "LeadershipLost", "Overloaded", "Proposals"]
+__all__ = ["Applied", "Proposals"]
 
 #: So many proposals, and so many bytes of them, may wait to be committed.
 MAX_PENDING = 10_000
 MAX_PENDING_BYTES = 64 << 20
-
-
-class LeadershipLost(Exception):
-    """
-    A command was proposed, and whether it will be applied nobody here can know.
-    """
-
-
-class Overloaded(Exception):
-    """
-    Too much waits to be committed already. Nothing was proposed; try again later.
-    """
 
 
 @frozen
@@ -64,6 +57,7 @@ class Proposals:
         Begin with nobody waiting.
         """
         self._waiting: dict[int, _Proposal] = {}
+        self._postponed: dict[Deferred[None], int] = {}
         self._bytes = 0
         self._when_empty: list[Deferred[None]] = []
 
@@ -77,7 +71,7 @@ class Proposals:
         return empty
 
     def _check_empty(self) -> None:
-        if not self._waiting:
+        if not self._waiting and not self._postponed:
             waiting, self._when_empty = self._when_empty, []
             for empty in waiting:
                 empty.callback(None)
@@ -88,8 +82,31 @@ class Proposals:
 
         :raises Overloaded: if not.
         """
-        if len(self._waiting) >= MAX_PENDING or self._bytes + size > MAX_PENDING_BYTES:
+        count = len(self._waiting) + len(self._postponed)
+        if count >= MAX_PENDING or self._bytes + size > MAX_PENDING_BYTES:
             raise Overloaded("too many writes wait to be committed; try again later")
+
+    def postpone(self, size: int) -> Deferred[None]:
+        """
+        Wait to be proposed; to be called when there is room for a command of that size.
+        """
+        postponed: Deferred[None] = Deferred(self._forget)
+        self._postponed[postponed] = size
+        self._bytes += size
+        return postponed
+
+    def _forget(self, postponed: Deferred[None]) -> None:
+        self._bytes -= self._postponed.pop(postponed, 0)
+
+    def resume(self) -> None:
+        """
+        Let those be proposed who wait for that, in their order.
+        """
+        for postponed in list(self._postponed):
+            if postponed in self._postponed:
+                self._forget(postponed)
+                postponed.callback(None)
+        self._check_empty()
 
     def wait(self, entry: Entry, size: int) -> Deferred[Applied]:
         """

@@ -7,14 +7,17 @@ asks in return. All of it goes through one turn, in one order: **persist, send, 
 answer**. What promises durability waits for the disk; the one exception is a leader's
 AppendEntries, which goes out while its own disk writes (dissertation 10.2.1).
 
-How entries are kept, sent and applied lies behind :mod:`hraftd.interfaces`.
+How entries are kept, sent and applied lies behind :mod:`hraftd.interfaces`. What goes
+on for longer than a turn has its own module: proposals (:mod:`hraftd.proposals`), reads
+(:mod:`hraftd.fresh_reads`), snapshots (:mod:`hraftd.snapshots`), changes of members and
+leaders (:mod:`hraftd.changes`).
 """
 
 from __future__ import annotations
 
 import uuid
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from attrs import frozen
 from twisted.application.service import Service
@@ -23,11 +26,38 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from hraftd.proposals import Applied, LeadershipLost, Overloaded, Proposals
+from hraftd.admission import Admission
+from hraftd.changes import MembershipChanges, Transfers
+from hraftd.errors import (
+    NoSuchServer,
+    NotReached,
+    Overloaded,
+    Stopped,
+    TransferFailed,
+    WrongCluster,
+)
+from hraftd.fresh_reads import FreshReads
+from hraftd.leader_requests import (
+    AddServer,
+    Assurance,
+    ClientRequest,
+    ReadIndex,
+    RemoveServer,
+    TransferLeadership,
+)
+from hraftd.proposals import Applied, Proposals
+from hraftd.raft.configuration import MembershipConflict
 from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
-from hraftd.raft.errors import NotLeader, ProtocolViolation
+from hraftd.raft.errors import (
+    CannotTransfer,
+    NotLeader,
+    ProtocolViolation,
+    TransferInProgress,
+)
 from hraftd.raft.log import Log
 from hraftd.raft.messages import NoOp
+from hraftd.raft.ready import FetchEntries, FetchPiece
+from hraftd.snapshots import SnapshotPolicy, Snapshots, restore_stored
 from hraftd.status import TICK, MemberStatus, Status, describe
 
 if TYPE_CHECKING:
@@ -36,43 +66,20 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IReactorTime
 
     from hraftd.interfaces import IPeers, IStateMachine, IStorage
+    from hraftd.leader_requests import LeaderRequest
     from hraftd.raft.configuration import Configuration, Server
-    from hraftd.raft.messages import Call, Entry, Request, Response
-    from hraftd.raft.ready import Ready, Timing
+    from hraftd.raft.messages import Call, Entry, Request, Response, Snapshot
+    from hraftd.raft.ready import Fetch, Ready, Timing
 
-__all__ = [
-    "Applied",
-    "LeadershipLost",
-    "MemberStatus",
-    "Overloaded",
-    "RaftServer",
-    "Status",
-    "Stopped",
-    "UnreachableServer",
-    "WrongCluster",
-]
+__all__ = ["Applied", "MemberStatus", "RaftServer", "Status"]
 
 #: A larger command is refused: with it an AppendEntries would not fit into what a
 #: peer accepts.
 MAX_COMMAND_BYTES = 24 << 20
 
 
-class Stopped(Exception):
-    """
-    The server is not running, or its storage failed. Nothing was proposed.
-    """
-
-
-class WrongCluster(Exception):
-    """
-    The peer belongs to another cluster than this server. The text is a sentence.
-    """
-
-
-class UnreachableServer(Exception):
-    """
-    There is no server of that id at that address. The text is a sentence.
-    """
+#: Seconds that the leader has to name an index to read at.
+READ_INDEX_SECONDS = 5.0
 
 
 @frozen(eq=False)
@@ -104,6 +111,7 @@ class RaftServer(Service):
         *,
         rng: Random | None = None,
         timing: Timing | None = None,
+        snapshots: SnapshotPolicy | None = None,
         on_failure: Callable[[Failure], object] | None = None,
     ) -> None:
         """
@@ -122,24 +130,50 @@ class RaftServer(Service):
         self._on_failure = on_failure
 
         stored = storage.load()
-        self._cluster_id = stored.cluster_id
-        self._unsaved_cluster_id: str | None = None
+        restore_stored(stored, state_machine)
+        self._admission = Admission(server_id, stored.cluster_id)
         #: While only a cluster id is being saved, of which the algorithm does not
         #: know, it must not be asked for more to save.
         self._joins_cluster = False
-        self._expected_cluster_id: str | None = None
         self._core = ConsensusModule(
-            server_id, stored.hard_state, Log(stored.entries), rng or Random(), timing
+            server_id,
+            stored.hard_state,
+            Log(stored.entries, stored.snapshot),
+            rng or Random(),
+            timing,
         )
-        self._last_applied = 0
+        self._last_applied = self._core.log.snapshot_index
         self._saving: Deferred[None] | None = None
         self._held: list[_Held] = []
         self._proposals = Proposals()
-        self._promotions: list[tuple[str, Deferred[int]]] = []
+        self._reads = FreshReads(
+            self._core,
+            applied=lambda: self._last_applied,
+            wake=self._schedule_turn,
+            commit=lambda: self._propose(NoOp(), 0),
+            ask_leader=lambda request: self.ask_leader(request, READ_INDEX_SECONDS),
+        )
+        self._changes = MembershipChanges(
+            self._core,
+            peers,
+            applied=lambda: self._last_applied,
+            wake=self._schedule_turn,
+        )
+        self._transfers = Transfers(self._core)
+        self._snapshots = Snapshots(
+            self._core,
+            storage,
+            state_machine,
+            clock,
+            snapshots or SnapshotPolicy(),
+            restored=self._restored,
+            failed=self._fail,
+        )
         self._turn_due = False
         self._failed = False
         self._draining = False
         self._led_term: int | None = None
+        self._was_member = self.is_member
         self._described = describe(self._core)
         self._ticker = LoopingCall(self._tick)
         self._ticker.clock = clock
@@ -153,7 +187,7 @@ class RaftServer(Service):
         :raises ValueError: if the storage held a log or a term already.
         """
         self._core.bootstrap(me)
-        self._cluster_id = self._unsaved_cluster_id = str(uuid.uuid4())
+        self._admission.belong_to(str(uuid.uuid4()))
 
     def startService(self) -> None:
         """
@@ -162,6 +196,27 @@ class RaftServer(Service):
         Service.startService(self)
         self._ticker.start(TICK, now=False)
         self._schedule_turn()
+
+    def hand_over(self, seconds: float) -> Deferred[None]:
+        """
+        Let another server lead, if this one does and there is one that can.
+
+        :return: fires when another one leads, or when nothing comes of it within so
+            many seconds; never fails.
+        """
+        if self._core.led_term is None:
+            return succeed(None)
+        handed_over = self.transfer_leadership(None)
+        handed_over.addTimeout(seconds, self._clock)
+
+        def failed(failure: Failure) -> None:
+            self._log.info(
+                "{id} did not hand its leadership over: {reason}",
+                id=self.server_id,
+                reason=failure.getErrorMessage(),
+            )
+
+        return handed_over.addCallbacks(lambda _: None, failed)
 
     def drain(self, seconds: float) -> Deferred[None]:
         """
@@ -193,8 +248,13 @@ class RaftServer(Service):
     def _stop_answering(self, reason: str) -> None:
         if self._ticker.running:
             self._ticker.stop()
+        self._snapshots.stop()
+        # Who waits for a transfer goes on to be refused.
+        self._transfers.fail(TransferFailed(reason))
+        self._proposals.resume()
         self._proposals.fail(reason)
-        self._fail_promotions(reason)
+        self._changes.stop(reason)
+        self._reads.fail(Stopped(reason))
         held, self._held = self._held, []
         self._refuse(held, reason)
 
@@ -225,7 +285,7 @@ class RaftServer(Service):
         """
         The cluster this server belongs to; ``None`` before it has joined one.
         """
-        return self._cluster_id
+        return self._admission.cluster_id
 
     @property
     def is_member(self) -> bool:
@@ -238,7 +298,7 @@ class RaftServer(Service):
         """
         Let a peer of that cluster take this server in, if it belongs to none.
         """
-        self._expected_cluster_id = cluster_id
+        self._admission.expected = cluster_id
 
     def admit(self, cluster_id: str) -> Deferred[None]:
         """
@@ -252,22 +312,12 @@ class RaftServer(Service):
         """
         if not self._works:
             return fail(Stopped("this server is not running"))
-        if cluster_id == self._cluster_id and self._unsaved_cluster_id is None:
+        if self._admission.is_known(cluster_id):
             return succeed(None)
-        if self._core.log.last_index or cluster_id not in (
-            self._expected_cluster_id,
-            self._cluster_id,
-        ):
-            return fail(
-                WrongCluster(
-                    f"{self.server_id} belongs to cluster {self._cluster_id}, not to "
-                    f"{cluster_id}"
-                    if self._cluster_id
-                    else f"{self.server_id} belongs to no cluster and does not expect "
-                    f"to join {cluster_id}"
-                )
-            )
-        self._cluster_id = self._unsaved_cluster_id = cluster_id
+        try:
+            self._admission.join(cluster_id, has_log=bool(self._core.log.last_index))
+        except WrongCluster:
+            return fail()
         return self._hold(None)
 
     # What comes in.
@@ -311,58 +361,165 @@ class RaftServer(Service):
             raise ValueError(f"a command holds at most {MAX_COMMAND_BYTES} bytes")
         if not self._works or self._draining:
             return fail(Stopped("this server is stopping"))
+        return self._propose(command, len(command))
+
+    def _propose(self, payload: bytes | NoOp, size: int) -> Deferred[Applied]:
+        if not self._works:
+            return fail(Stopped("this server is stopping"))
         try:
-            self._proposals.check_room(len(command))
-            entry = self._core.propose(command)
-        except (NotLeader, Overloaded):
+            self._proposals.check_room(size)
+            if self._transfers.is_under_way:
+                return self._proposals.postpone(size).addCallback(
+                    lambda _: self._propose(payload, size)
+                )
+            entry = self._core.propose(payload)
+        except (NotLeader, Overloaded, TransferInProgress):
             return fail()
         self._schedule_turn()
-        return self._proposals.wait(entry, len(command))
+        return self._proposals.wait(entry, size)
 
-    def add_server(self, newcomer: Server) -> Deferred[int]:
+    def serve(self, request: LeaderRequest) -> Deferred[Any]:
         """
-        Make a server a member; nothing changes unless it answers at its address.
+        Do what another server asks for its clients.
 
-        :return: fires, with the index of the configuration, once it is a voter and
-            that is committed. Fails with :exc:`~hraftd.raft.errors.NotLeader`,
+        Only the leader does; nothing is ever passed on from here.
+        """
+        match request:
+            case ClientRequest(command):
+                return self.propose(command)
+            case ReadIndex(assurance):
+                return self.read_index(assurance)
+            case AddServer(server):
+                me = self._core.configuration.get(self.server_id)
+                if me and me.id == server.id and me.raft != server.raft:
+                    # It would not look whether that is true.
+                    return fail(
+                        MembershipConflict(f"{me.id} is the leader, at {me.raft}")
+                    )
+                return self.add_server(server)
+            case RemoveServer(server_id):
+                return self.remove_server(server_id)
+            case TransferLeadership(server_id):
+                return self.transfer_leadership(server_id)
+            case _:
+                assert_never(request)
+
+    def ask_leader(self, request: LeaderRequest, seconds: float) -> Deferred[Any]:
+        """
+        Have the leader do something, over one hop.
+
+        :return: as :meth:`hraftd.interfaces.IPeers.ask`.
+        """
+        leader_id = self._core.leader_id
+        if not self._works:
+            return fail(Stopped("this server is stopping"))
+        if leader_id is None or leader_id == self.server_id:
+            return fail(NotReached("there is no leader at the moment; try again"))
+        return self._peers.ask(leader_id, request, seconds)
+
+    # Reads that are not stale: dissertation 6.4.
+
+    def read_barrier(self, assurance: Assurance) -> Deferred[None]:
+        """
+        Wait until this server's own state is fresh enough to be read.
+
+        :return: fires then. Fails with :exc:`~hraftd.raft.errors.NotLeader`,
+            :exc:`~hraftd.errors.NotReached`, :exc:`~hraftd.errors.LeadershipLost`,
+            :exc:`~hraftd.errors.Overloaded`, :exc:`~hraftd.errors.Stopped`, or with
+            whatever became of asking the leader.
+        """
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return self._reads.barrier(assurance)
+
+    def read_index(self, assurance: Assurance) -> Deferred[int]:
+        """
+        Name an index; a state that has applied it is fresh.
+
+        :return: fires with it once it is that sure that this server leads. Fails with
+            :exc:`~hraftd.raft.errors.NotLeader`, :exc:`~hraftd.errors.LeadershipLost`,
+            :exc:`~hraftd.errors.Overloaded` or :exc:`~hraftd.errors.Stopped`.
+        """
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return self._reads.index(assurance)
+
+    # Members and leaders come and go: dissertation 4, 3.10.
+
+    def add_server(self, server: Server) -> Deferred[int]:
+        """
+        Make a server a member, or give a member other addresses or another suffrage.
+
+        Nothing changes unless it answers at its address, and a member does not move
+        while it still answers where it was.
+
+        :return: fires, with the index of a configuration in which it is as it should
+            be, a voter unless it is to have no vote, once that is committed. Fails with
+            :exc:`~hraftd.raft.errors.NotLeader`,
             :exc:`~hraftd.raft.configuration.MembershipConflict`,
-            :exc:`~hraftd.raft.errors.ChangeInProgress`, :exc:`UnreachableServer`,
-            :exc:`Stopped`: it has not become one; or :exc:`LeadershipLost`: it may.
+            :exc:`~hraftd.raft.errors.ChangeInProgress`,
+            :exc:`~hraftd.raft.errors.TransferInProgress`,
+            :exc:`~hraftd.errors.UnreachableServer`, :exc:`~hraftd.errors.Stopped`: it
+            has not become one; or :exc:`~hraftd.errors.LeadershipLost`: it may.
             Cancelling it only stops the waiting.
         """
-        return Deferred.fromCoroutine(self._add_server(newcomer))
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return Deferred.fromCoroutine(self._changes.add(server))
 
-    async def _add_server(self, newcomer: Server) -> int:
-        known = self._core.configuration.get(newcomer.id)
-        if known is None or known.raft != newcomer.raft:
-            self._core.check_addition(newcomer)
-            try:
-                await self._peers.probe(newcomer)
-            except Exception as error:
-                raise UnreachableServer(str(error)) from error
-            if not self._works:
-                raise Stopped("this server is not running")
-            self._core.add_server(newcomer)
-            self._schedule_turn()
-        return await self._promotion(newcomer.id)
-
-    def _promotion(self, server_id: str) -> Deferred[int]:
+    def remove_server(self, server_id: str) -> Deferred[int]:
         """
-        Wait until that member votes, and until that is committed and applied.
+        Remove a member; the leader too, which then steps down.
+
+        :return: fires, with the index of the configuration, once that is committed.
+            Fails as :meth:`add_server`, and with :exc:`~hraftd.errors.NoSuchServer`.
+        """
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return Deferred.fromCoroutine(self._changes.remove(server_id))
+
+    def transfer_leadership(self, server_id: str | None) -> Deferred[int]:
+        """
+        Hand leadership over.
+
+        :param server_id: the voter that is to lead; ``None`` for the one that can the
+            soonest.
+        :return: fires with the term in which it leads, at once if it does. Fails with
+            :exc:`~hraftd.raft.errors.NotLeader`,
+            :exc:`~hraftd.raft.errors.CannotTransfer`,
+            :exc:`~hraftd.raft.errors.TransferInProgress`,
+            :exc:`~hraftd.errors.NoSuchServer`, :exc:`~hraftd.errors.Stopped`: nothing
+            has changed; or :exc:`~hraftd.errors.TransferFailed`.
         """
         if not self._works:
             return fail(Stopped("this server is not running"))
         try:
-            self._core.check_leader()
-        except NotLeader:
+            answer = self._transfers.begin(server_id)
+        except (NotLeader, CannotTransfer, TransferInProgress, NoSuchServer):
             return fail()
-        index = self._core.log.configuration_index
-        if self._core.configuration.is_voter(server_id) and index <= self._last_applied:
-            return succeed(index)
-        answer: Deferred[int] = Deferred(lambda _: self._promotions.remove(waiting))
-        waiting = (server_id, answer)
-        self._promotions.append(waiting)
+        self._schedule_turn()
         return answer
+
+    # Snapshots: Raft 7.
+
+    def take_snapshot(self) -> Deferred[Snapshot]:
+        """
+        Take a snapshot now.
+
+        :return: fires with it when it is in place of the log; with the latest one if
+            nothing was applied since. Fails with
+            :exc:`~hraftd.errors.SnapshotImpossible` or :exc:`~hraftd.errors.Stopped`.
+        """
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return self._snapshots.take()
+
+    def _restored(self, snapshot: Snapshot) -> None:
+        self._last_applied = snapshot.last_index
+        self._core.restored(snapshot)
+        self._configuration_committed(snapshot.last_index, snapshot.configuration)
+        self._reads.now_applied(self._last_applied)
+        self._schedule_turn()
 
     # The turn.
 
@@ -387,24 +544,27 @@ class RaftServer(Service):
         not, a leader's AppendEntries and entries that were saved before, goes on here.
         """
         ready = self._core.ready()
-        if ready.configuration is not None and self._cluster_id is not None:
-            self._peers.configure(self._cluster_id, ready.configuration)
+        if ready.servers is not None and self.cluster_id is not None:
+            self._peers.configure(self.cluster_id, ready.servers)
         if self._saving is None:
             held, self._held = self._held, []
-            if ready.must_save or self._unsaved_cluster_id is not None:
+            if ready.must_save or self._admission.unsaved is not None:
                 self._save(ready, held)
             else:
                 self._send(ready.calls)
                 self._answer(held)
         self._send(ready.early_calls)
+        self._fetch(ready.fetches)
         self._apply(ready.committed)
+        self._reads.confirmed(ready.confirmed_reads)
         self._notice_change()
+        self._snapshots.take_if_due()
         if len(ready.committed) == MAX_COMMITTED:
             self._schedule_turn()
 
     def _save(self, ready: Ready, held: list[_Held]) -> None:
         saving = self._saving = Deferred()
-        cluster_id, self._unsaved_cluster_id = self._unsaved_cluster_id, None
+        cluster_id = self._admission.take_unsaved()
         self._joins_cluster = not ready.must_save
 
         def saved(_: None) -> None:
@@ -415,6 +575,8 @@ class RaftServer(Service):
             self._answer(held)
             if self._works:
                 self._send(ready.calls)
+                if ready.snapshot is not None:
+                    self._snapshots.restore(ready.snapshot)
                 self._schedule_turn()
 
         def failed(failure: Failure) -> None:
@@ -422,9 +584,13 @@ class RaftServer(Service):
             self._refuse(held, failure.getErrorMessage())
             self._fail(failure)
 
-        self._storage.save(ready.hard_state, ready.entries, cluster_id).addCallbacks(
-            saved, failed
-        ).addErrback(self._fail).chainDeferred(saving)
+        self._storage.save(
+            ready.hard_state,
+            ready.entries,
+            cluster_id,
+            pieces=ready.pieces,
+            snapshot=ready.snapshot,
+        ).addCallbacks(saved, failed).addErrback(self._fail).chainDeferred(saving)
 
     def _send(self, calls: Sequence[Call]) -> None:
         for call in calls:
@@ -443,6 +609,33 @@ class RaftServer(Service):
         # Not logged: the link says once that its peer is gone.
         self._core.call_failed(call)
         self._schedule_turn()
+
+    def _fetch(self, fetches: Sequence[Fetch]) -> None:
+        """
+        Read from the disk what a follower needs and what is not in memory.
+        """
+
+        def failed(failure: Failure, fetch: Fetch) -> None:
+            if failure.check(LookupError):
+                # It was compacted meanwhile.
+                self._core.fetch_failed(fetch)
+            elif self._works:
+                self._fail(failure)
+
+        def fetched(content: Any, fetch: Fetch) -> None:
+            self._core.fetched(fetch, content)
+            self._schedule_turn()
+
+        for fetch in fetches:
+            reading: Deferred[Any]
+            match fetch:
+                case FetchEntries(first=first, last=last, max_bytes=max_bytes):
+                    reading = self._storage.read_entries(first, last, max_bytes)
+                case FetchPiece(snapshot=snapshot, offset=offset):
+                    reading = self._storage.read_piece(snapshot, offset)
+                case _:
+                    assert_never(fetch)
+            reading.addCallback(fetched, fetch).addErrback(failed, fetch)
 
     def _apply(self, committed: Sequence[Entry]) -> None:
         """
@@ -463,16 +656,27 @@ class RaftServer(Service):
                 case configuration:
                     self._configuration_committed(entry.index, configuration)
             self._last_applied = entry.index
+            self._snapshots.applied(entry)
             self._proposals.applied(entry, result)
+        self._reads.now_applied(self._last_applied)
 
     def _configuration_committed(
         self, index: int, configuration: Configuration
     ) -> None:
-        for waiting in list(self._promotions):
-            server_id, answer = waiting
-            if configuration.is_voter(server_id):
-                self._promotions.remove(waiting)
-                answer.callback(index)
+        self._changes.committed(index, configuration)
+        if index < self._core.log.configuration_index:
+            # An old one, applied again after a restart.
+            return
+        is_member = configuration.get(self.server_id) is not None
+        if self._was_member and not is_member:
+            self._log.warn(
+                "{id} was removed from the cluster by entry {index}: it takes no part "
+                "in it any more and can be stopped; to let it in again, start it with "
+                "--join",
+                id=self.server_id,
+                index=index,
+            )
+        self._was_member = is_member
 
     @staticmethod
     def _answer(held: Sequence[_Held]) -> None:
@@ -493,12 +697,12 @@ class RaftServer(Service):
             self._led_term = self._core.led_term
             reason = f"{self.server_id} lost its leadership"
             self._proposals.fail(reason, but_of_term=self._led_term)
-            self._fail_promotions(reason)
-
-    def _fail_promotions(self, reason: str) -> None:
-        promotions, self._promotions = self._promotions, []
-        for _, answer in promotions:
-            answer.errback(LeadershipLost(reason))
+            self._reads.leadership_lost(reason)
+            self._changes.fail(reason)
+        if self._transfers.is_under_way:
+            self._transfers.look()
+            if not self._transfers.is_under_way:
+                self._proposals.resume()
 
     # What others may ask.
 
@@ -506,7 +710,9 @@ class RaftServer(Service):
         """
         Tell what this server knows, without asking anybody.
         """
-        return Status.of(self._core, self._cluster_id, self._last_applied)
+        return Status.of(
+            self._core, self.cluster_id, self._last_applied, self._peers.is_linked
+        )
 
 
 def _ignore(failure: Failure, *expected: type[Exception]) -> None:

@@ -61,6 +61,9 @@ def connect(file: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         # On macOS a plain sync stops at the disk's own cache.
         connection.execute("PRAGMA fullfsync = ON")
+        # Some builds of SQLite write zeros over all that is deleted. A snapshot or a
+        # log of 100 MB would be written once more to get rid of it.
+        connection.execute("PRAGMA secure_delete = OFF")
         # Distrust what is read: pages, and anything that schemas can execute.
         connection.execute("PRAGMA cell_size_check = ON")
         connection.execute("PRAGMA trusted_schema = OFF")

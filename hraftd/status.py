@@ -12,6 +12,8 @@ from hraftd.raft.leader import Leader
 from hraftd.raft.roles import Candidate, Follower, PreCandidate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hraftd.raft.configuration import Configuration, Server
     from hraftd.raft.consensus import ConsensusModule
 
@@ -28,6 +30,10 @@ class MemberStatus:
     """
 
     server: Server
+    #: ``leader``, ``follower``, ``learner`` or ``nonvoter``.
+    role: str
+    #: Whether there is a link to it; ``None`` for the server itself.
+    linked: bool | None
     #: The last entry known to be on its disk; ``None`` unless this is the leader.
     match_index: int | None
     #: Seconds since it answered; ``None`` unless this is the leader, or if never.
@@ -42,13 +48,20 @@ class Status:
 
     server_id: str
     cluster_id: str | None
-    #: ``leader``, ``follower``, ``pre-candidate``, ``candidate``, or ``learner``.
+    #: ``leader``, ``follower``, ``pre-candidate``, ``candidate``, ``learner``,
+    #: ``nonvoter``, or ``removed``: it has a log, and no configuration names it.
     role: str
     term: int
     leader: Server | None
     commit_index: int
     last_applied: int
     last_log_index: int
+    #: The first entry that can still be sent to others.
+    first_log_index: int
+    #: The last entry that the latest snapshot covers, and the bytes of that; 0 and 0
+    #: before the first.
+    snapshot_index: int
+    snapshot_bytes: int
     configuration: Configuration
     members: tuple[MemberStatus, ...]
     #: Seconds since the leader was heard; 0.0 at the leader, ``None`` if never.
@@ -56,7 +69,11 @@ class Status:
 
     @classmethod
     def of(
-        cls, core: ConsensusModule, cluster_id: str | None, last_applied: int
+        cls,
+        core: ConsensusModule,
+        cluster_id: str | None,
+        last_applied: int,
+        is_linked: Callable[[str], bool],
     ) -> Status:
         """
         Look at the algorithm's state and put it into seconds and names.
@@ -71,10 +88,17 @@ class Status:
             commit_index=core.commit_index,
             last_applied=last_applied,
             last_log_index=core.log.last_index,
+            first_log_index=core.log.first_index,
+            snapshot_index=core.log.snapshot_index,
+            snapshot_bytes=core.log.snapshot.size if core.log.snapshot else 0,
             configuration=configuration,
             members=tuple(
                 MemberStatus(
                     server=server,
+                    role=_member_role(core, server),
+                    linked=(
+                        None if server.id == core.server_id else is_linked(server.id)
+                    ),
                     match_index=core.match_index(server.id),
                     last_contact=_seconds(core.ticks_since_contact(server.id)),
                 )
@@ -93,10 +117,18 @@ def _role(core: ConsensusModule) -> str:
         case PreCandidate():
             return "pre-candidate"
         case Follower():
-            voter = core.configuration.is_voter(core.server_id)
-            return "follower" if voter else "learner"
+            me = core.configuration.get(core.server_id)
+            if me is not None:
+                return _member_role(core, me)
+            return "removed" if core.configuration.servers else "learner"
         case role:
             assert_never(role)
+
+
+def _member_role(core: ConsensusModule, server: Server) -> str:
+    if server.id == core.leader_id:
+        return "leader"
+    return "follower" if server.is_voter else str(server.suffrage.value)
 
 
 def _seconds(ticks: int | None) -> float | None:

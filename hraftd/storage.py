@@ -1,103 +1,39 @@
 """
-Where a server keeps what it must not forget: in a file, or in memory.
+Where a server keeps what it must not forget.
 
-:class:`SqliteStorage` writes to its :class:`hraftd.database.Database` on a thread of
-its own, so that a slow disk holds up neither heartbeats nor reads.
-:class:`MemoryStorage` forgets everything with its process.
-
-After the first failure nothing more is written. A file system may drop what it could
-not sync and report success the next time ("fsyncgate"), so that only a new start,
-which reads what the disk really holds, can be trusted.
+:class:`SqliteStorage` uses its :class:`hraftd.database.Database` on a thread of its
+own, so that a slow disk holds up neither heartbeats nor reads. What is saved goes
+before snapshots and before what is read back, and what nobody waits for is deleted in
+between. :class:`~hraftd.memory_storage.MemoryStorage` forgets everything with its
+process.
 """
 
 from __future__ import annotations
 
 from functools import partial
-from queue import SimpleQueue
-from threading import Thread
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeVar
 
+from attrs import evolve
 from twisted.internet.defer import Deferred, fail, succeed
 from zope.interface import implementer
 
+from hraftd.continuity import Ends
 from hraftd.database import Database
+from hraftd.disk_thread import DiskThread
 from hraftd.interfaces import IStorage, StorageError, Stored
+from hraftd.memory_storage import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from twisted.internet.interfaces import IReactorFromThreads
 
-    from hraftd.raft.messages import Entry, HardState
+    from hraftd.raft.messages import Entry, HardState, Piece, Snapshot
 
 __all__ = ["MemoryStorage", "SqliteStorage"]
 
-
-def _check_consecutive(entries: Sequence[Entry], last_index: int) -> None:
-    """
-    Refuse entries that would leave a gap in a log which ends at that index.
-    """
-    if not entries:
-        return
-    first_index = entries[0].index
-    if not 1 <= first_index <= last_index + 1:
-        raise ValueError(
-            f"entry {first_index} does not follow a log that ends at {last_index}"
-        )
-    for index, entry in enumerate(entries, first_index):
-        if entry.index != index:
-            raise ValueError(f"entry {entry.index} stands where {index} should")
-
-
-_Work: TypeAlias = "Callable[[], None]"
-_Outcome: TypeAlias = "Callable[[Exception | None], None]"
-
-
-class _Worker:
-    """
-    One thread that does one thing after the other.
-    """
-
-    def __init__(self, reactor: IReactorFromThreads) -> None:
-        self._reactor = reactor
-        self._queue: SimpleQueue[tuple[_Work, _Outcome] | None] = SimpleQueue()
-        self._thread: Thread | None = None
-
-    def run(self, work: _Work, outcome: _Outcome) -> None:
-        """
-        Do this after all that was asked for before.
-
-        :param outcome: is called in the reactor's thread, with what ``work`` raised
-            or with ``None``.
-        """
-        if self._thread is None:
-            # A daemon, since a process that has no time to close its storage should
-            # end all the same; SQLite is made for that.
-            self._thread = Thread(target=self._run, name="hraftd disk", daemon=True)
-            self._thread.start()
-        self._queue.put((work, outcome))
-
-    def stop(self) -> None:
-        """
-        Wait until all is done, and for the end of the thread.
-        """
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
-            self._thread = None
-
-    def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            work, outcome = job
-            raised: Exception | None = None
-            try:
-                work()
-            except Exception as error:
-                raised = error
-            self._reactor.callFromThread(outcome, raised)
-            # Do not hold on to entries, which may be large, while idle.
-            del job, work, outcome, raised
+_T = TypeVar("_T")
 
 
 @implementer(IStorage)
@@ -117,10 +53,13 @@ class SqliteStorage:
         :param reactor: whose thread calls this object and gets the answers.
         """
         self._database = Database(data_dir, node_id)
-        self._worker = _Worker(reactor)
-        self._saving: Deferred[None] | None = None
-        self._failure: str | None = None
+        self._thread = DiskThread(reactor, self._database.sweep)
+        self._ends = Ends()
+        #: The last index of the snapshot that is in force, as far as it is known.
+        self._snapshot_index = 0
+        self._is_saving = False
         self._is_loaded = False
+        self._is_asked = False
         self._is_closed = False
         #: Who waits for the closing that is under way, if it is.
         self._closing: list[Deferred[None]] | None = None
@@ -136,44 +75,152 @@ class SqliteStorage:
             raise RuntimeError("a storage is loaded once, and before it is closed")
         stored = self._database.open()
         self._is_loaded = True
-        return stored
+        self._ends = Ends(self._database.last_index)
+        if stored.snapshot is None:
+            return stored
+        self._snapshot_index = stored.snapshot.last_index
+        return evolve(stored, pieces=self._read_before_all(stored.pieces))
+
+    def _read_before_all(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        """
+        Keep two threads from using the database at once.
+        """
+        remaining = iter(pieces)
+        while True:
+            if self._is_asked:
+                raise RuntimeError("the pieces are read before anything else is asked")
+            piece = next(remaining, None)
+            if piece is None:
+                return
+            yield piece
 
     def save(
         self,
         hard_state: HardState | None,
         entries: Sequence[Entry],
         cluster_id: str | None = None,
+        *,
+        pieces: Sequence[Piece] = (),
+        snapshot: Snapshot | None = None,
     ) -> Deferred[None]:
         """
         See :meth:`hraftd.interfaces.IStorage.save`.
 
         :raises RuntimeError: before :meth:`load`, or while another save is under way.
-        :raises ValueError: if the entries would leave a gap in the log.
+        :raises ValueError: if the entries, pieces or snapshot do not follow what is
+            there. The Deferred fails with it if the pieces are not the snapshot's;
+            then nothing was written, and the storage goes on.
         """
         if self._is_closed:
-            return fail(StorageError(f"{self._database.file} is closed"))
-        if not self._is_loaded:
-            raise RuntimeError("a storage must be loaded before anything is saved")
-        if self._saving is not None:
+            return fail(self._closed_error())
+        self._check_loaded()
+        if self._is_saving:
             raise RuntimeError("another save is under way")
-        if self._failure is not None:
-            return fail(StorageError(self._failure))
-        _check_consecutive(entries, self._database.last_index)
-        self._saving = saved = Deferred[None]()
-        self._worker.run(
-            partial(self._database.write, hard_state, tuple(entries), cluster_id),
-            self._saved,
-        )
-        return saved
+        ends = self._ends.after(entries, pieces, snapshot, self._snapshot_index)
 
-    def _saved(self, raised: Exception | None) -> None:
-        saved, self._saving = self._saving, None
-        assert saved is not None
-        if raised is None:
-            saved.callback(None)
-        else:
-            self._failure = str(raised)
-            saved.errback(raised)
+        def ended(is_done: bool) -> None:
+            self._is_saving = False
+            if is_done:
+                self._ends = ends
+                self._note(snapshot)
+
+        self._is_saving = True
+        write = partial(
+            self._database.write,
+            hard_state,
+            tuple(entries),
+            cluster_id,
+            tuple(pieces),
+            snapshot,
+        )
+        return self._ask(write, ended, is_urgent=True)
+
+    def write_piece(self, piece: Piece) -> Deferred[None]:
+        """
+        See :meth:`hraftd.interfaces.IStorage.write_piece`.
+
+        :return: fails with :exc:`ValueError` if the piece does not follow the one
+            before, which is dropped when a received snapshot is put in force. Then
+            nothing was written, and the storage goes on.
+        :raises RuntimeError: before :meth:`load`.
+        """
+        return self._ask(partial(self._database.write_piece, piece))
+
+    def compact(
+        self, snapshot: Snapshot, trailing_entries: int, trailing_bytes: int
+    ) -> Deferred[int]:
+        """
+        See :meth:`hraftd.interfaces.IStorage.compact`.
+
+        :return: fails with :exc:`ValueError` also if the snapshot is older than the
+            one in force, or not of this log. Then its pieces are dropped, and the
+            storage goes on.
+        :raises RuntimeError: before :meth:`load`.
+        """
+
+        def ended(is_done: bool) -> None:
+            if is_done:
+                self._note(snapshot)
+
+        compact = partial(
+            self._database.compact, snapshot, trailing_entries, trailing_bytes
+        )
+        return self._ask(compact, ended)
+
+    def read_piece(self, snapshot: Snapshot, offset: int) -> Deferred[bytes]:
+        """
+        See :meth:`hraftd.interfaces.IStorage.read_piece`.
+        """
+        return self._ask(partial(self._database.read_piece, snapshot, offset))
+
+    def read_entries(
+        self, first: int, last: int, max_bytes: int
+    ) -> Deferred[Sequence[Entry]]:
+        """
+        See :meth:`hraftd.interfaces.IStorage.read_entries`.
+        """
+        return self._ask(partial(self._database.read_entries, first, last, max_bytes))
+
+    def _note(self, snapshot: Snapshot | None) -> None:
+        if snapshot is not None:
+            self._snapshot_index = max(self._snapshot_index, snapshot.last_index)
+
+    def _ask(
+        self,
+        work: Callable[[], _T],
+        ended: Callable[[bool], None] = lambda _: None,
+        *,
+        is_urgent: bool = False,
+    ) -> Deferred[_T]:
+        """
+        Do this on the disk's thread.
+
+        :param ended: is told in this thread, before anybody else, whether it was
+            done, also if the Deferred was cancelled.
+        """
+        if self._is_closed:
+            return fail(self._closed_error())
+        self._check_loaded()
+        answer = Deferred[_T]()
+
+        def done(result: _T) -> None:
+            ended(True)
+            answer.callback(result)
+
+        def failed(error: Exception) -> None:
+            ended(False)
+            answer.errback(error)
+
+        self._is_asked = True
+        self._thread.run(work, done, failed, is_urgent=is_urgent)
+        return answer
+
+    def _check_loaded(self) -> None:
+        if not self._is_loaded:
+            raise RuntimeError("a storage must be loaded before anything is asked")
+
+    def _closed_error(self) -> StorageError:
+        return StorageError(f"{self._database.file} is closed")
 
     def close(self) -> Deferred[None]:
         """
@@ -183,77 +230,23 @@ class SqliteStorage:
         thread has ended.
         """
         if not self._is_closed:
-            self._is_closed = True
+            self._is_closed = self._is_asked = True
             if self._is_loaded:
                 self._closing = []
-                self._worker.run(self._database.close, self._closed)
+                self._thread.run(
+                    self._database.close, lambda _: self._closed(), self._closed
+                )
         if self._closing is None:
             return succeed(None)
         closed = Deferred[None]()
         self._closing.append(closed)
         return closed
 
-    def _closed(self, raised: Exception | None) -> None:
-        self._worker.stop()
+    def _closed(self, raised: Exception | None = None) -> None:
+        self._thread.stop()
         waiting, self._closing = self._closing or [], None
         for closed in waiting:
             if raised is None:
                 closed.callback(None)
             else:
                 closed.errback(raised)
-
-
-@implementer(IStorage)
-class MemoryStorage:
-    """
-    The same without a disk. Its Deferreds have fired when they are returned.
-
-    Loading it again stands for a restart that lost nothing.
-    """
-
-    def __init__(self) -> None:
-        """
-        Begin with nothing.
-        """
-        self._stored = Stored()
-        self._entries: list[Entry] = []
-        self._is_loaded = False
-
-    def load(self) -> Stored:
-        """
-        See :meth:`hraftd.interfaces.IStorage.load`.
-        """
-        self._is_loaded = True
-        return Stored(
-            self._stored.cluster_id, self._stored.hard_state, tuple(self._entries)
-        )
-
-    def save(
-        self,
-        hard_state: HardState | None,
-        entries: Sequence[Entry],
-        cluster_id: str | None = None,
-    ) -> Deferred[None]:
-        """
-        See :meth:`hraftd.interfaces.IStorage.save`.
-
-        :raises ValueError: if the entries would leave a gap in the log.
-        """
-        if not self._is_loaded:
-            return fail(StorageError("this storage in memory is closed"))
-        _check_consecutive(entries, len(self._entries))
-        if entries:
-            del self._entries[entries[0].index - 1 :]
-            self._entries.extend(entries)
-        self._stored = Stored(
-            self._stored.cluster_id if cluster_id is None else cluster_id,
-            self._stored.hard_state if hard_state is None else hard_state,
-        )
-        return succeed(None)
-
-    def close(self) -> Deferred[None]:
-        """
-        See :meth:`hraftd.interfaces.IStorage.close`.
-        """
-        self._is_loaded = False
-        return succeed(None)

@@ -1,86 +1,67 @@
 """
-What is in the database of a node, as rows and as the statements that write them.
+What is in the database of a node: all its tables together, and the two small ones.
 
-Three tables: ``meta`` (one row: format version, node, cluster), ``hard_state`` (one
-row: term and vote) and ``log`` (a row for each entry, its payload in the form of
-:mod:`hraftd.codec`). Each row carries a CRC-32 of its other columns, since SQLite
-does not notice a flipped bit.
+Five tables: ``meta`` (one row: format version, node, cluster) and ``hard_state`` (one
+row: term and vote) are here; ``log`` is in :mod:`hraftd.log_table`, ``snapshot`` and
+``snapshot_piece`` are in :mod:`hraftd.snapshot_tables`. Format 1 had no snapshots; its
+databases are given the tables they lack.
 
 Reading believes nothing: a table, row or index that is missing or too many, and a
-checksum that does not fit, all end in :class:`Damage`. Which file that is about, and
-when it is opened and written, is the business of :mod:`hraftd.database`.
+checksum that does not fit, all end in :class:`~hraftd.rows.Damage`. Which file that
+is about, and when it is opened and written, is the business of
+:mod:`hraftd.database`.
 """
 
 from __future__ import annotations
 
-import json
-import struct
-from struct import Struct
 from typing import TYPE_CHECKING
-from zlib import crc32
 
 from attrs import frozen
 
-from hraftd.codec import CodecError, decode_payload, encode_payload
-from hraftd.raft.messages import Entry, HardState
+from hraftd import log_table, snapshot_tables
+from hraftd.raft.messages import HardState
+from hraftd.rows import Damage, checksum
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from hraftd.sqlite_file import Statement
 
 __all__ = [
     "FORMAT",
-    "Damage",
     "Meta",
     "UnknownFormat",
     "create_tables",
-    "insert_entries",
     "read_hard_state",
-    "read_log",
     "read_meta",
-    "truncate_log",
     "update_hard_state",
     "update_meta",
+    "upgrade_tables",
 ]
 
-#: The version of everything described above. A database of another one is refused.
-FORMAT = 1
+#: The version of everything described above. A database of the one before is
+#: upgraded, one of any other is refused.
+FORMAT = 2
 
 #: As SQLite keeps them in ``sqlite_master``, in the order of their names.
-_TABLES = (
+_OLD_TABLES = (
     (
         "hard_state",
         "CREATE TABLE hard_state (current_term INTEGER NOT NULL, voted_for TEXT, "
         "crc INTEGER NOT NULL)",
     ),
-    (
-        "log",
-        'CREATE TABLE log ("index" INTEGER PRIMARY KEY, term INTEGER NOT NULL, '
-        "payload BLOB NOT NULL, crc INTEGER NOT NULL)",
-    ),
+    log_table.TABLE,
     (
         "meta",
         "CREATE TABLE meta (format INTEGER NOT NULL, node_id TEXT NOT NULL, "
         "cluster_id TEXT, crc INTEGER NOT NULL)",
     ),
 )
-
-_ROW = "(?, ?, ?, ?)"
-_COLUMNS = 4
-
-#: More rows than this make no statement faster, only larger: each size of batch is
-#: a statement of its own, which SQLite caches.
-_MOST_ROWS = 256
-
-_INDEX_AND_TERM = Struct(">qq")
-
-
-class Damage(Exception):
-    """
-    These tables are not as hraftd left them. The text says what is wrong.
-    """
+_TABLES = {
+    1: list(_OLD_TABLES),
+    FORMAT: sorted((*_OLD_TABLES, *snapshot_tables.TABLES)),
+}
 
 
 class UnknownFormat(Exception):
@@ -97,25 +78,38 @@ class Meta:
 
     node_id: str
     cluster_id: str | None = None
+    #: The version of its tables.
+    format: int = FORMAT
 
 
 def create_tables(meta: Meta) -> Iterator[Statement]:
     """
     Yield what makes a node's tables and their first rows, whatever was there.
     """
-    for name, table in _TABLES:
+    for name, table in _TABLES[FORMAT]:
         yield f"DROP TABLE IF EXISTS {name}", ()
         yield table, ()
     columns = (FORMAT, meta.node_id, meta.cluster_id)
-    yield "INSERT INTO meta VALUES (?, ?, ?, ?)", (*columns, _crc(*columns))
+    yield "INSERT INTO meta VALUES (?, ?, ?, ?)", (*columns, checksum(*columns))
     yield "INSERT INTO hard_state VALUES (?, ?, ?)", _hard_state_row(HardState())
+    yield snapshot_tables.insert_no_snapshot()
+
+
+def upgrade_tables(meta: Meta) -> Iterator[Statement]:
+    """
+    Yield what makes this format of the one before, in one transaction.
+    """
+    for _, table in snapshot_tables.TABLES:
+        yield table, ()
+    yield snapshot_tables.insert_no_snapshot()
+    yield update_meta(Meta(meta.node_id, meta.cluster_id))
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta:
     """
-    See that all tables are there, in this format, and return whose they are.
+    See that all tables are there, and return whose they are.
 
-    :raises UnknownFormat: if they are of another format.
+    :raises UnknownFormat: if they are of another format than this or the one before.
     :raises Damage: if they are not as they should be.
     """
     tables = connection.execute(
@@ -128,23 +122,27 @@ def read_meta(connection: sqlite3.Connection) -> Meta:
     formats = connection.execute("SELECT format FROM meta").fetchall()
     if len(formats) != 1:
         raise Damage(f"its table meta has {len(formats)} rows instead of 1")
-    if formats != [(FORMAT,)]:
-        raise UnknownFormat(formats[0][0])
-    if tables != list(_TABLES):
+    [(version,)] = formats
+    if version not in _TABLES:
+        raise UnknownFormat(version)
+    if tables != _TABLES[version]:
         raise Damage("its tables are not those that hraftd made")
     [(*columns, crc)] = connection.execute("SELECT * FROM meta").fetchall()
-    if _crc(*columns) != crc:
+    if checksum(*columns) != crc:
         raise Damage("the checksum of its table meta is wrong")
     _, node_id, cluster_id = columns
-    return Meta(node_id, cluster_id)
+    return Meta(node_id, cluster_id, version)
 
 
 def update_meta(meta: Meta) -> Statement:
     """
     Return what puts a node into a cluster.
     """
-    crc = _crc(FORMAT, meta.node_id, meta.cluster_id)
-    return "UPDATE meta SET cluster_id = ?, crc = ?", (meta.cluster_id, crc)
+    columns = (meta.format, meta.node_id, meta.cluster_id)
+    return (
+        "UPDATE meta SET format = ?, node_id = ?, cluster_id = ?, crc = ?",
+        (*columns, checksum(*columns)),
+    )
 
 
 def read_hard_state(connection: sqlite3.Connection) -> HardState:
@@ -157,7 +155,7 @@ def read_hard_state(connection: sqlite3.Connection) -> HardState:
     if len(rows) != 1:
         raise Damage(f"its table hard_state has {len(rows)} rows instead of 1")
     [(current_term, voted_for, crc)] = rows
-    if _crc(current_term, voted_for) != crc:
+    if checksum(current_term, voted_for) != crc:
         raise Damage("the checksum of its table hard_state is wrong")
     return HardState(current_term, voted_for)
 
@@ -172,69 +170,6 @@ def update_hard_state(hard_state: HardState) -> Statement:
     )
 
 
-def read_log(connection: sqlite3.Connection) -> tuple[Entry, ...]:
-    """
-    Return all entries, the first of which has index 1.
-
-    :raises Damage: if one of them is missing or not as it was written.
-    """
-    entries: list[Entry] = []
-    rows = connection.execute(
-        'SELECT "index", term, payload, crc FROM log ORDER BY "index"'
-    )
-    pack = _INDEX_AND_TERM.pack
-    for expected, (index, term, payload, crc) in enumerate(rows, 1):
-        if index != expected:
-            raise Damage(f"entry {expected} of its log is missing")
-        try:
-            is_intact = crc32(payload, crc32(pack(index, term))) == crc
-        except (TypeError, struct.error):
-            is_intact = False
-        if not is_intact:
-            raise Damage(f"the checksum of entry {index} is wrong")
-        try:
-            entries.append(Entry(index, term, decode_payload(payload)))
-        except CodecError as error:
-            raise Damage(f"in entry {index}, {error}") from error
-    return tuple(entries)
-
-
-def truncate_log(first_index: int) -> Statement:
-    """
-    Return what removes all entries from that index on.
-    """
-    return 'DELETE FROM log WHERE "index" >= ?', (first_index,)
-
-
-def insert_entries(
-    entries: Sequence[Entry], most_variables: int
-) -> Iterator[Statement]:
-    """
-    Yield what adds entries, in one statement if they are not too many.
-
-    :param most_variables: how many parameters SQLite takes in a statement.
-    """
-    most_rows = min(_MOST_ROWS, most_variables // _COLUMNS)
-    pack = _INDEX_AND_TERM.pack
-    for start in range(0, len(entries), most_rows):
-        rows = entries[start : start + most_rows]
-        values: list[object] = []
-        for entry in rows:
-            index, term = entry.index, entry.term
-            payload = encode_payload(entry.payload)
-            crc = crc32(payload, crc32(pack(index, term)))
-            values += (index, term, payload, crc)
-        yield "INSERT INTO log VALUES " + ", ".join([_ROW] * len(rows)), values
-
-
 def _hard_state_row(hard_state: HardState) -> tuple[object, ...]:
     columns = (hard_state.current_term, hard_state.voted_for)
-    return *columns, _crc(*columns)
-
-
-def _crc(*columns: object) -> int:
-    """
-    Return the CRC-32 of numbers and text, in the form of a JSON array.
-    """
-    # What else damage makes of a column has some form, too, and another checksum.
-    return crc32(json.dumps(columns, default=repr).encode())
+    return *columns, checksum(*columns)

@@ -15,8 +15,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from hraftd.interfaces import StorageError
-from hraftd.raft.messages import Entry, HardState
+from hraftd.raft.messages import Entry, HardState, Piece
 from hraftd.storage import SqliteStorage
+from tests.disks import pieces_of, snapshot_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,6 +46,45 @@ async def save_for_ever(storage: SqliteStorage) -> None:
         term += 1
         await storage.save(HardState(term, f"node{term}"), [entry_of_term(term)])
         say("saved", term)
+
+
+def pieces_at(last_index: int) -> tuple[Piece, ...]:
+    """
+    Return the pieces of the snapshot that :func:`snapshots_for_ever` makes there.
+    """
+    return pieces_of(*[b"%d of %d" % (n, last_index) * 6000 for n in range(8)])
+
+
+def digest_at(last_index: int) -> bytes:
+    """
+    Return the digest of that snapshot.
+    """
+    return snapshot_of(pieces_at(last_index), last_index).digest
+
+
+async def snapshots_for_ever(storage: SqliteStorage) -> None:
+    """
+    Take and receive snapshots by turns, and save beside, until the process is killed.
+    """
+    index = storage.load().hard_state.current_term
+    while True:
+        index += 1
+        await storage.save(HardState(index), [Entry(index, 1, b"%d" % index)])
+        pieces = pieces_at(index)
+        for piece in pieces:
+            writing = storage.write_piece(piece)
+            await storage.save(HardState(index), ())
+            await writing
+        say("compacting", index)
+        await storage.compact(snapshot_of(pieces, index), 2, 1000)
+        say("compacted", index)
+        index += 9
+        pieces = pieces_at(index)
+        for piece in pieces:
+            await storage.save(None, (), pieces=[piece])
+        say("installing", index)
+        await storage.save(HardState(index), (), snapshot=snapshot_of(pieces, index))
+        say("installed", index)
 
 
 async def fill_the_disk(storage: SqliteStorage) -> None:
@@ -89,7 +129,12 @@ def limit_files(size: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (size or hard, hard))
 
 
-TASKS = {"save": save_for_ever, "fill": fill_the_disk, "load": try_to_load}
+TASKS = {
+    "save": save_for_ever,
+    "snapshots": snapshots_for_ever,
+    "fill": fill_the_disk,
+    "load": try_to_load,
+}
 
 
 def main(reactor: object, task: str, data_dir: str) -> Deferred[None]:

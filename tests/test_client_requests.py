@@ -6,26 +6,41 @@ from __future__ import annotations
 
 import pytest
 from attrs import evolve
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from hraftd.client_requests import (
+from hraftd.client_requests import ClientRequests
+from hraftd.errors import (
+    LeadershipLost,
+    NotReached,
+    Overloaded,
+    Stopped,
+    UnreachableServer,
+)
+from hraftd.forwarding import OnFollower
+from hraftd.kv.commands import Delete, Set, decode_command, encode_command
+from hraftd.kv.store import KeyValueStore
+from hraftd.leader_requests import ClientRequest
+from hraftd.outcomes import (
     Applied,
-    ClientRequests,
     Conflict,
     Joined,
     Misdirected,
-    OnFollower,
+    Missing,
+    Read,
     Redirected,
+    Removed,
+    Taken,
+    Transferred,
     Unavailable,
     Unknown,
 )
-from hraftd.kv.commands import Delete, Set, decode_command
-from hraftd.kv.store import KeyValueStore
-from hraftd.raft.configuration import MembershipConflict, Server
-from hraftd.raft.errors import ChangeInProgress, NotLeader
-from hraftd.server import LeadershipLost, Overloaded, Stopped, UnreachableServer
+from hraftd.raft.configuration import MembershipConflict, Server, Suffrage
+from hraftd.raft.errors import ChangeInProgress, NotLeader, TransferInProgress
+from hraftd.reads import Consistency, ReadLevel
+from tests.servers import Group, member
 from tests.web import LEADER, ME, OTHER, OneNode, ScriptedServer
 
 SET = Set((("foo", "bar"),))
@@ -56,7 +71,15 @@ class Scripted(SynchronousTestCase):
         """
         self.server.outcome = outcome
         requests = self.door(**options) if options else self.requests
-        return self.successResultOf(requests.write(SET))
+        return self.settled(requests.write(SET))
+
+    def settled(self, pending: Deferred) -> object:
+        """
+        Return an outcome that may come only after some attempts in vain.
+        """
+        if not pending.called:
+            self.clock.pump([0.05] * 45)
+        return self.successResultOf(pending)
 
     def joined(self, outcome: object) -> object:
         """
@@ -125,6 +148,7 @@ class WriteTests(Scripted):
         """
         A node that does not lead never names itself: a client would follow in circles.
         """
+        self.server.leaders_outcome = NotLeader(ME)
         for on_follower in OnFollower:
             outcome = self.written(NotLeader(ME), on_follower=on_follower)
             assert isinstance(outcome, Unavailable)
@@ -139,7 +163,7 @@ class WriteTests(Scripted):
         """
         What was not proposed can safely be tried again.
         """
-        for error in (Overloaded("x"), Stopped("x")):
+        for error in (Overloaded("x"), Stopped("x"), TransferInProgress()):
             assert isinstance(self.written(error), Unavailable)
 
     def test_timeout_is_unknown(self) -> None:
@@ -179,6 +203,246 @@ class WriteTests(Scripted):
         """
         self.server.outcome = RuntimeError("a bug")
         self.failureResultOf(self.requests.write(SET), RuntimeError)
+        assert self.clock.getDelayedCalls() == []
+
+
+class ForwardTests(Scripted):
+    """
+    What a follower passes on to the leader, and what becomes of it.
+    """
+
+    def setUp(self) -> None:
+        """
+        Begin with a follower that passes everything on.
+        """
+        super().setUp()
+        self.requests = self.door(on_follower=OnFollower.FORWARD)
+        self.server.outcome = NotLeader(LEADER)
+
+    def test_passed_on(self) -> None:
+        """
+        The leader gets the command as it was, and as much time as is left for it.
+        """
+        self.server.leaders_outcome = Applied(42, "x")
+        outcome = self.successResultOf(self.requests.write(SET))
+        assert outcome == Applied(42, "x")
+        [(_, (request, seconds), _)] = self.server.asked
+        assert request == ClientRequest(encode_command(SET))
+        assert seconds == 10
+        assert self.clock.getDelayedCalls() == []
+
+    def test_what_waited_here_has_less_time_there(self) -> None:
+        """
+        A write that waited for a transfer before it was declined has waited already.
+        """
+        self.server.outcome = None
+        outcome = self.requests.write(SET)
+        self.clock.advance(4)
+        [(_, here)] = self.server.proposed
+        here.errback(NotLeader(LEADER))
+        [(_, (_, seconds), _)] = self.server.asked
+        assert seconds == 6
+        self.clock.advance(6)
+        assert isinstance(self.successResultOf(outcome), Unknown)
+
+    def test_only_what_was_declined(self) -> None:
+        """
+        What this server has taken in is never passed on: it could happen twice.
+        """
+        for taken in (LeadershipLost("x"), Applied(1, None), Stopped("x")):
+            self.server.outcome = taken
+            self.successResultOf(self.requests.write(SET))
+        assert self.server.asked == []
+
+    def test_one_attempt(self) -> None:
+        """
+        What may have happened is never tried again (fluree 1839), nor what would fail.
+        """
+        for outcome, kind in (
+            (Overloaded("x"), Unavailable),
+            (ConnectionLost(), Unknown),
+            (TimeoutError(), Unknown),
+            (LeadershipLost("x"), Unknown),
+        ):
+            self.server.leaders_outcome = outcome
+            self.server.asked.clear()
+            written = self.settled(self.requests.write(SET))
+            assert isinstance(written, kind), outcome
+            assert len(self.server.asked) == 1
+            assert self.clock.getDelayedCalls() == []
+
+    def test_insists(self) -> None:
+        """
+        What nobody has taken in is tried again while another leader is elected.
+        """
+        for outcome in (
+            NotLeader(OTHER),
+            NotLeader(None),
+            NotReached("no link"),
+            Stopped("the leader stops"),
+        ):
+            self.server.leaders_outcome = outcome
+            pending = self.requests.write(SET)
+            self.clock.pump([0.05] * 30)
+            self.assertNoResult(pending)
+            self.server.leaders_outcome = Applied(42, None)
+            self.clock.advance(0.05)
+            assert self.successResultOf(pending) == Applied(42, None)
+            assert self.clock.getDelayedCalls() == []
+
+    def test_becomes_leader_meanwhile(self) -> None:
+        """
+        If this server is the next leader it serves the request itself.
+        """
+        self.server.leaders_outcome = NotReached("no leader")
+        pending = self.requests.write(SET)
+        self.server.outcome = Applied(42, None)
+        self.clock.advance(0.05)
+        assert self.successResultOf(pending) == Applied(42, None)
+        assert len(self.server.asked) == 1
+
+    def test_does_not_insist_for_ever(self) -> None:
+        """
+        After two seconds without a leader the client hears that nothing was done.
+        """
+        for outcome, kind in (
+            (NotLeader(OTHER), Misdirected),
+            (NotLeader(None), Unavailable),
+            (NotLeader(ME), Unavailable),
+            (NotReached("no link"), Unavailable),
+            (Stopped("x"), Unavailable),
+        ):
+            self.server.leaders_outcome = outcome
+            pending = self.requests.write(SET)
+            self.clock.pump([0.05] * 41)
+            assert isinstance(self.successResultOf(pending), kind), outcome
+            assert self.clock.getDelayedCalls() == []
+
+    def test_client_goes_away_in_between(self) -> None:
+        """
+        Then nothing is tried again.
+        """
+        self.server.leaders_outcome = NotReached("no link")
+        pending = self.requests.write(SET)
+        pending.cancel()
+        self.failureResultOf(pending, CancelledError)
+        assert self.clock.getDelayedCalls() == []
+        assert len(self.server.asked) == 1
+
+    def test_no_redirect_behind_a_hop(self) -> None:
+        """
+        A request that asks for something else is not passed on.
+        """
+        for wanted, kind in (
+            (OnFollower.ERROR, Misdirected),
+            (OnFollower.REDIRECT, Redirected),
+        ):
+            outcome = self.successResultOf(self.requests.write(SET, wanted))
+            assert isinstance(outcome, kind)
+        assert self.server.asked == []
+
+    def test_client_goes_away(self) -> None:
+        """
+        Then nobody waits for the leader any more.
+        """
+        outcome = self.requests.write(SET)
+        outcome.cancel()
+        self.failureResultOf(outcome, CancelledError)
+        [(_, _, asked)] = self.server.asked
+        assert asked.called
+        assert self.clock.getDelayedCalls() == []
+
+    def test_drain(self) -> None:
+        """
+        A node that stops waits for what it has passed on, and passes on nothing more.
+        """
+        written = self.requests.write(SET)
+        drained = self.requests.drain(1.0)
+        self.assertNoResult(drained)
+        declined = self.successResultOf(self.requests.write(SET))
+        assert isinstance(declined, Unavailable)
+        [(_, _, asked)] = self.server.asked
+        asked.callback(Applied(7, None))
+        assert self.successResultOf(written) == Applied(7, None)
+        self.successResultOf(drained)
+        assert self.clock.getDelayedCalls() == []
+
+    def test_drain_ends_insisting(self) -> None:
+        """
+        What has not reached a leader yet is over at the next attempt.
+        """
+        self.server.leaders_outcome = NotReached("no link")
+        pending = self.requests.write(SET)
+        self.successResultOf(self.requests.drain(1.0))
+        self.clock.advance(0.05)
+        assert isinstance(self.successResultOf(pending), Unavailable)
+        assert self.clock.getDelayedCalls() == []
+
+    def test_drain_ends(self) -> None:
+        """
+        It does not wait for ever; with nothing under way it does not wait at all.
+        """
+        self.successResultOf(self.requests.drain(1.0))
+        self.requests = self.door(on_follower=OnFollower.FORWARD)
+        written = self.requests.write(SET)
+        drained = self.requests.drain(1.0)
+        self.clock.advance(1.0)
+        self.successResultOf(drained)
+        self.assertNoResult(written)
+        self.server.asked[0][2].callback(Applied(7, None))
+        assert self.successResultOf(written) == Applied(7, None)
+
+
+class ReadTests(Scripted):
+    """
+    Reads that want more than this node can say alone.
+    """
+
+    LINEARIZABLE = Consistency(ReadLevel.LINEARIZABLE)
+
+    def test_insists(self) -> None:
+        """
+        A read can be tried again whatever became of it: it changes nothing.
+        """
+        for failure in (
+            NotLeader(None),
+            NotReached("no link"),
+            LeadershipLost("deposed"),
+            Stopped("the leader stops"),
+            ConnectionError("the link broke"),
+        ):
+            self.server.outcome = failure
+            pending = self.requests.read("foo", self.LINEARIZABLE)
+            self.clock.pump([0.05] * 30)
+            self.assertNoResult(pending)
+            self.server.outcome = True
+            self.clock.advance(0.05)
+            assert self.successResultOf(pending) == Read(None)
+            assert self.clock.getDelayedCalls() == []
+
+    def test_does_not_insist_for_ever(self) -> None:
+        """
+        After two seconds without a leader the client hears so, as it does at once of
+        what would not pass.
+        """
+        self.server.outcome = NotReached("no link")
+        pending = self.requests.read("foo", self.LINEARIZABLE)
+        self.clock.pump([0.05] * 41)
+        assert isinstance(self.successResultOf(pending), Unavailable)
+        self.server.outcome = Overloaded("x")
+        pending = self.requests.read("foo", self.LINEARIZABLE)
+        assert isinstance(self.successResultOf(pending), Unavailable)
+        assert self.clock.getDelayedCalls() == []
+
+    def test_a_node_that_stops_does_not_insist(self) -> None:
+        """
+        Then the client hears soon that it has to ask another one.
+        """
+        self.server.outcome = NotReached("no link")
+        pending = self.requests.read("foo", self.LINEARIZABLE)
+        self.successResultOf(self.requests.drain(1.0))
+        self.clock.advance(0.05)
+        assert isinstance(self.successResultOf(pending), Unavailable)
         assert self.clock.getDelayedCalls() == []
 
 
@@ -287,10 +551,39 @@ class RealServerTests(SynchronousTestCase):
         What is written can be read, with the index that the write was told.
         """
         applied = self.do(self.requests.write(SET))
-        found = self.requests.read("foo")
-        assert (found.value, found.index) == ("bar", applied.index)
+        for level in ReadLevel:
+            read = self.do(self.requests.read("foo", Consistency(level)))
+            assert (read.found.value, read.found.index) == ("bar", applied.index)
         assert self.requests.count_keys() == 1
-        assert self.requests.read("nothing") is None
+        assert self.do(self.requests.read("x", Consistency())) == Read(None)
+
+    def test_snapshot(self) -> None:
+        """
+        A snapshot has all that was applied; a second one changes nothing.
+        """
+        applied = self.do(self.requests.write(SET))
+        taken = self.do(self.requests.take_snapshot())
+        assert isinstance(taken, Taken)
+        assert taken.index >= applied.index
+        assert taken.size > 0
+        assert self.do(self.requests.take_snapshot()) == taken
+        assert self.node.server.status().snapshot_index == taken.index
+
+    def test_remove_the_only_one(self) -> None:
+        """
+        A cluster keeps one voter; who is no member cannot be removed.
+        """
+        assert isinstance(self.do(self.requests.remove("node0")), Conflict)
+        assert isinstance(self.do(self.requests.remove("node9")), Missing)
+
+    def test_transfer_to_nobody(self) -> None:
+        """
+        Nobody else is there; the leader itself leads already.
+        """
+        assert isinstance(self.do(self.requests.transfer(None)), Conflict)
+        assert isinstance(self.do(self.requests.transfer("node9")), Missing)
+        term = self.node.server.status().term
+        assert self.do(self.requests.transfer("node0")) == Transferred(term, ME)
 
     def test_delete(self) -> None:
         """
@@ -334,10 +627,169 @@ class RealServerTests(SynchronousTestCase):
         assert isinstance(outcome, Unavailable)
 
 
+class ClusterTests(SynchronousTestCase):
+    """
+    Against three real servers, two of which follow.
+    """
+
+    def setUp(self) -> None:
+        """
+        Let two servers join the one that leads.
+        """
+        self.group = Group()
+        self.leader = self.group.first("a")
+        for server_id in "bc":
+            self.group.join(server_id, self.leader)
+
+    def door(self, server_id: str, **options: object) -> ClientRequests:
+        """
+        Serve clients at that server.
+        """
+        return ClientRequests(
+            self.group.servers[server_id],
+            self.group.stores[server_id],
+            self.group.clock,
+            **options,
+        )
+
+    def outcome(self, pending: Deferred) -> object:
+        """
+        Let time pass until there is an outcome.
+        """
+        self.group.until(lambda: bool(pending.called))
+        return self.successResultOf(pending)
+
+    def test_forward(self) -> None:
+        """
+        A write at a follower is passed on; every level reads it there afterwards.
+        """
+        door = self.door("b", on_follower=OnFollower.FORWARD)
+        applied = self.outcome(door.write(SET))
+        assert isinstance(applied, Applied)
+        read = self.outcome(door.read("foo", Consistency(ReadLevel.LINEARIZABLE)))
+        assert read.found.index == applied.index
+        for level in ReadLevel:
+            read = self.outcome(door.read("foo", Consistency(level)))
+            assert read.found.value == "bar"
+        deleted = self.outcome(door.write(Delete("foo")))
+        assert deleted.result is True
+        assert isinstance(self.outcome(self.door("b").write(SET)), Misdirected)
+
+    def test_read_at_a_follower_is_not_stale(self) -> None:
+        """
+        A write that was answered at the leader is read at a follower, at once.
+        """
+        for number in range(5):
+            command = Set((("foo", str(number)),))
+            self.outcome(self.door("a").write(command))
+            for server_id in "bc":
+                for level in (ReadLevel.LINEARIZABLE, ReadLevel.STRONG):
+                    read = self.door(server_id).read("foo", Consistency(level))
+                    assert self.outcome(read).found.value == str(number)
+
+    def test_reads_without_leader(self) -> None:
+        """
+        A follower that is cut off serves what it has, and says that it is not fresh.
+        """
+        self.outcome(self.door("a").write(SET))
+        self.group.ticks(10)
+        self.group.cut_off = {"b"}
+        self.group.ticks(60)
+        door = self.door("b")
+        fresh = Consistency(ReadLevel.NONE, 1.0)
+        assert self.outcome(door.read("foo", Consistency())).found.value == "bar"
+        assert isinstance(self.outcome(door.read("foo", fresh)), Unavailable)
+        for level in (ReadLevel.WEAK, ReadLevel.LINEARIZABLE, ReadLevel.STRONG):
+            read = self.outcome(door.read("foo", Consistency(level)))
+            assert isinstance(read, Unavailable), level
+        self.group.cut_off = set()
+        self.group.until(lambda: self.group.servers["b"].status().leader is not None)
+        self.group.ticks(5)
+        assert self.outcome(door.read("foo", fresh)).found.value == "bar"
+
+    def test_forwarding_without_leader(self) -> None:
+        """
+        A follower that reaches no leader has done nothing.
+        """
+        self.group.cut_off = {"b"}
+        door = self.door("b", on_follower=OnFollower.FORWARD)
+        for request in (door.write(SET), door.remove("c"), door.transfer(None)):
+            assert isinstance(self.outcome(request), Unavailable)
+
+    def test_membership_through_a_follower(self) -> None:
+        """
+        Members come, move and go, at any node's door.
+        """
+        door = self.door("b", on_follower=OnFollower.FORWARD)
+        newcomer = self.group.add("d")
+        newcomer.expect_cluster(self.leader.cluster_id)
+        newcomer.startService()
+        reader = evolve(member("d"), suffrage=Suffrage.NONVOTER)
+        assert isinstance(self.outcome(door.join(reader)), Joined)
+        self.group.until(lambda: newcomer.status().role == "nonvoter")
+        assert isinstance(self.outcome(door.transfer("d")), Conflict)
+        assert isinstance(self.outcome(door.join(member("d"))), Joined)
+        assert self.leader.status().configuration.is_voter("d")
+        ghost = Server("e", "e:1")
+        assert isinstance(self.outcome(door.join(ghost)), Unavailable)
+        assert isinstance(self.outcome(door.join(Server("e", "c:12000"))), Conflict)
+        # A newcomer that is wrongly called as the leader, or as this node, moves nobody.
+        for server_id in "ab":
+            outcome = self.outcome(door.join(Server(server_id, "nowhere:1")))
+            assert isinstance(outcome, Conflict)
+            assert self.leader.status().configuration.get(server_id) == member(
+                server_id
+            )
+        assert isinstance(self.outcome(door.remove("d")), Removed)
+        assert isinstance(self.outcome(door.remove("d")), Missing)
+        assert isinstance(self.outcome(door.transfer("d")), Missing)
+
+    def test_leadership_through_a_follower(self) -> None:
+        """
+        A follower that asks the leader to hand over hears who leads.
+        """
+        door = self.door("b", on_follower=OnFollower.FORWARD)
+        before = self.leader.status().term
+        transferred = self.outcome(door.transfer("c"))
+        assert transferred == Transferred(before + 1, member("c"))
+        assert self.group.leader().server_id == "c"
+        assert isinstance(self.outcome(door.transfer(None)), Transferred)
+        assert self.group.leader().server_id != "c"
+
+    def test_a_change_of_leaders_costs_no_answer(self) -> None:
+        """
+        What arrives at a follower while leaders change waits, and is done once.
+        """
+        door = self.door("b", on_follower=OnFollower.FORWARD)
+        self.group.cut_off = {"a"}
+        self.group.until(lambda: self.group.servers["b"].status().leader is None)
+        pending = door.write(SET)
+        read = door.read("foo", Consistency(ReadLevel.LINEARIZABLE))
+        before = self.group.servers["b"].status().last_log_index
+        assert isinstance(self.outcome(pending), Applied)
+        assert isinstance(self.outcome(read), Read)
+        # The new leader's own entry, the write, and nothing else.
+        self.group.ticks(20)
+        assert self.group.servers["b"].status().last_log_index == before + 2
+
+    def test_removing_the_leader(self) -> None:
+        """
+        The leader itself can be removed, through it or through another.
+        """
+        removed = self.door("b", on_follower=OnFollower.FORWARD).remove("a")
+        assert isinstance(self.outcome(removed), Removed)
+        self.group.until(lambda: self.leader.status().role != "leader")
+        self.group.cut_off = {"a"}
+        self.group.until(self.group.has_leader)
+        leader = self.group.leader()
+        removed = self.door(leader.server_id).remove(leader.server_id)
+        assert isinstance(self.outcome(removed), Removed)
+
+
 def test_on_follower_is_spelled_as_on_the_command_line() -> None:
     """
-    The two ways have the names that operators use; there is no third yet.
+    The ways have the names that operators use.
     """
-    assert [choice.value for choice in OnFollower] == ["error", "redirect"]
-    with pytest.raises(ValueError, match="forward"):
-        OnFollower("forward")
+    assert [choice.value for choice in OnFollower] == ["error", "redirect", "forward"]
+    with pytest.raises(ValueError, match="proxy"):
+        OnFollower("proxy")

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from hraftd.codec import (
     FORMAT,
     CodecError,
+    decode_configuration,
     decode_payload,
+    encode_configuration,
     encode_payload,
     pack_entries,
     unpack_entries,
@@ -144,6 +146,20 @@ class TestPayload:
         text = json.dumps(document, separators=(",", ":"), sort_keys=True)
         with pytest.raises(CodecError, match=why):
             decode_payload(b"M" + text.encode())
+
+    def test_configuration_by_itself(self) -> None:
+        """
+        Beside a snapshot or on the wire a configuration is the same text.
+        """
+        members = Configuration(
+            (*MEMBERS.servers, Server("n3", "c:1", "c:2", Suffrage.NONVOTER))
+        )
+        text = encode_configuration(members)
+        assert encode_payload(members) == b"M" + text
+        assert decode_configuration(text) == members
+        for wrong in (b"", b"M" + text, text + b" ", text[:-1]):
+            with pytest.raises(CodecError):
+                decode_configuration(wrong)
 
     def test_configurations_without_a_byte_form(self) -> None:
         """

@@ -5,7 +5,6 @@ The database of a node: made whole or not at all, read whole or not at all.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sqlite3
 import stat
@@ -15,11 +14,22 @@ from zlib import crc32
 
 import pytest
 
-import hraftd.database
+import hraftd.database_file
 from hraftd.database import Database
 from hraftd.interfaces import StorageError, Stored
 from hraftd.raft.messages import Entry, HardState
-from tests.disks import CLUSTER, FILE, NODE, WAL, commands, fill, reload
+from tests.disks import (
+    CLUSTER,
+    FILE,
+    NODE,
+    WAL,
+    change,
+    commands,
+    damage,
+    fill,
+    refusal,
+    reload,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,37 +48,6 @@ def data_dir(tmp_path: Path) -> Path:
     fill(database)
     database.close()
     return directory
-
-
-def change(data_dir: Path, sql: str, *parameters: object) -> None:
-    """
-    Let another program write to the database.
-    """
-    with closing(sqlite3.connect(data_dir / FILE)) as connection, connection:
-        connection.execute(sql, parameters)
-
-
-def refusal(data_dir: Path, node: str = NODE) -> str:
-    """
-    Return the sentence with which the directory is refused.
-    """
-    database = Database(data_dir, node)
-    with pytest.raises(StorageError) as refused:
-        database.open()
-    sentence = str(refused.value)
-    assert "\n" not in sentence
-    assert str(data_dir) in sentence
-    return sentence
-
-
-def damage(data_dir: Path) -> str:
-    """
-    Return what is said to be damaged; what to do must be said, too.
-    """
-    sentence = refusal(data_dir)
-    found = re.fullmatch(r".* is damaged \((.*)\); put back .* or remove .*", sentence)
-    assert found is not None, sentence
-    return found[1]
 
 
 class TestMaking:
@@ -147,7 +126,7 @@ class TestMaking:
 
         with monkeypatch.context() as patch:
             patch.setattr(
-                os if failing == "replace" else hraftd.database, failing, killed
+                os if failing == "replace" else hraftd.database_file, failing, killed
             )
             with pytest.raises(KeyboardInterrupt):
                 Database(tmp_path, "another").open()
@@ -162,18 +141,20 @@ class TestMaking:
         A database that appears while one is made is not replaced by it.
         """
         faster = Database(tmp_path, NODE)
-        real_connect = hraftd.database.connect
+        real_connect = hraftd.database_file.connect
 
         def connect(file: Path) -> sqlite3.Connection:
-            monkeypatch.setattr(hraftd.database, "connect", real_connect)
+            monkeypatch.setattr(hraftd.database_file, "connect", real_connect)
             faster.open()
             faster.write(HardState(9, NODE), commands(1, 3), CLUSTER)
             return real_connect(file)
 
-        monkeypatch.setattr(hraftd.database, "connect", connect)
+        monkeypatch.setattr(hraftd.database_file, "connect", connect)
         assert "in use by another process" in refusal(tmp_path)
         faster.close()
-        assert reload(tmp_path) == Stored(CLUSTER, HardState(9, NODE), commands(1, 3))
+        assert reload(tmp_path) == Stored(
+            CLUSTER, HardState(9, NODE), entries=commands(1, 3)
+        )
         assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
@@ -194,9 +175,9 @@ class TestRefusal:
         """
         A format of the future is refused by its number, not called damaged.
         """
-        change(data_dir, "UPDATE meta SET format = 2")
+        change(data_dir, "UPDATE meta SET format = 3")
         change(data_dir, "ALTER TABLE meta ADD COLUMN novelty")
-        assert "is of format version 2 and this hraftd reads only 1" in refusal(
+        assert "is of format version 3 and this hraftd reads only 1 and 2" in refusal(
             data_dir
         )
 

@@ -23,8 +23,10 @@ from treq.client import HTTPClient
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from hraftd.cli import RecoverOptions
 from hraftd.client_requests import ClientRequests
 from hraftd.raft.configuration import Server
+from hraftd.snapshots import SnapshotPolicy
 from hraftd.tap import Options
 from hraftd.web.api import KeyAPI
 from hraftd.web.cluster import ClusterAPI
@@ -211,6 +213,57 @@ def test_sentences_are_said(name: str) -> None:
                 assert piece.strip() in said(), f"nothing says {sentence!r}"
 
 
+#: What is put together of halves that are explained one by one.
+_PUT_TOGETHER = {"{} {}", "{} {}; HTTP on {}, Raft on {}, data in {}"}
+
+
+def calls_with_text(names: set[str]) -> Iterator[tuple[str, str]]:
+    """
+    Yield the module and the text of each call of such a name that begins with one.
+    """
+    for path in sorted((ROOT / "hraftd").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            match node:
+                case ast.Call(
+                    func=ast.Name(id=name) | ast.Attribute(attr=name),
+                    args=[ast.Constant(value=str(text)), *_],
+                ) if name in names:
+                    yield path.stem, re.sub(r"\{[\w:.]+\}", "{}", text)
+                case ast.Call(
+                    func=ast.Name(id=name) | ast.Attribute(attr=name),
+                    args=[ast.JoinedStr(values=values), *_],
+                ) if name in names:
+                    yield path.stem, "".join(map(_part, values))
+
+
+def test_every_log_line_is_explained() -> None:
+    """
+    An operator finds each line in the tables, also those for tracebacks.
+    """
+    text = " ".join(text_of("operations.rst").split())
+    lines = {line for _, line in calls_with_text({"info", "warn", "critical"})}
+    lines |= {line for _, line in calls_with_text({"failure"})}
+    assert len(lines) > 15
+    for line in lines - _PUT_TOGETHER:
+        # What counts the lines that were left out comes behind some of them.
+        assert f"``{line.removesuffix('{}')}" in text, line
+
+
+def test_every_reason_for_an_answer_is_explained() -> None:
+    """
+    So does who gets a 409, 503 or 504: whoever declines says it in a listed sentence.
+    """
+    text = " ".join(text_of("http-api.rst").split())
+    outcomes = {"Conflict", "Unavailable", "Unknown"}
+    errors = {"CannotTransfer", "MembershipConflict", "NoSuchServer"}
+    errors |= {"SnapshotImpossible", "TransferFailed"}
+    found = list(calls_with_text(outcomes | errors))
+    assert len(found) > 25
+    # To hand over to the leader is a 200 before anybody looks so far.
+    told = [sentence for _, sentence in found if sentence != "{} is the leader already"]
+    assert [sentence for sentence in told if sentence not in text] == []
+
+
 def test_options_are_those_of_the_program() -> None:
     """
     Each option is explained, with its default, and no other.
@@ -218,9 +271,14 @@ def test_options_are_those_of_the_program() -> None:
     explained = {}
     for option, default, _ in table_after(text_of("operations.rst"), "options"):
         explained[option.strip("`-\n ")] = default.strip("` \n")
-    for name, _, default, _ in Options.optParameters:
-        if default is not None:
-            assert explained[name] == default
+    for name, _, default, help_text in Options.optParameters:
+        # Where there is no default of its own, the text for --help may show a number.
+        shown = re.search(r"\[(\d+)\]$", help_text)
+        if default is not None or shown:
+            assert explained[name] == (default or shown[1])
+    policy = SnapshotPolicy()
+    assert explained["snapshot-threshold"] == str(policy.threshold_entries)
+    assert explained["snapshot-trailing"] == str(policy.trailing_entries)
     names = [name for name, *_ in Options.optFlags + Options.optParameters]
     assert sorted(explained) == sorted(names)
 
@@ -232,13 +290,58 @@ def test_routes_are_those_of_the_program() -> None:
     text = text_of("http-api.rst")
     rules = [*KeyAPI.app.url_map.iter_rules(), *ClusterAPI.app.url_map.iter_rules()]
     routes = {
-        f"{method} {re.sub(r'<.+>', 'KEY', rule.rule)}"
+        f"{method} {_as_written(rule.rule)}"
         for rule in rules
         for method in (rule.methods or set()) - {"HEAD"}
     }
     listed = set(re.findall(r"^``([A-Z]+ /\S*)``  ", text, re.M))
     assert listed == routes
     assert set(re.findall(r"^([A-Z]+ /\S+)\n-+$", text, re.M)) == routes
+
+
+def _as_written(rule: str) -> str:
+    """
+    Return a route as the document writes it.
+    """
+    return re.sub(r"<.+>", "ID" if rule.startswith("/nodes/") else "KEY", rule)
+
+
+# Commands outside of the HTTP API's examples.
+
+
+def commands(program: str) -> Iterator[str]:
+    """
+    Find what can be typed, at the beginning of a line that is indented.
+    """
+    others = [ROOT / "README.rst", ROOT / "conf" / "README.rst"]
+    for path in (*others, ROOT / "docs" / "operations.rst"):
+        text = re.sub(r" *\\\n *", " ", path.read_text("utf-8"))
+        yield from re.findall(rf"^ +((?:venv/bin/)?{program} .+)$", text, re.M)
+
+
+def test_curl_commands_name_routes() -> None:
+    """
+    Each request that is to be typed goes to a route that takes that method.
+    """
+    found = [Curl.parse(command) for command in commands("curl")]
+    assert len(found) > 15
+    for curl in found:
+        path = curl.url.removeprefix("http://").partition("/")[2].partition("?")[0]
+        app = KeyAPI.app if path.startswith("key") else ClusterAPI.app
+        app.url_map.bind("").match(f"/{path}", curl.method)
+
+
+def test_hraftd_commands_are_understood() -> None:
+    """
+    Each node that is to be started has options that there are.
+    """
+    found = [shlex.split(command)[1:] for command in commands("hraftd")]
+    assert len(found) > 5
+    for words in found:
+        if words[0] == "recover":
+            RecoverOptions().parseOptions(words[1:])
+        else:
+            Options().parseOptions(words)
 
 
 # The examples of the HTTP API.
@@ -308,7 +411,7 @@ class Curl:
 @define
 class Cluster:
     """
-    Three real servers with their HTTP sites, and a fourth that may join.
+    Three real servers with their HTTP sites, and two more that may join.
     """
 
     group: Group = field(factory=Group)
@@ -328,7 +431,9 @@ class Cluster:
             self.await_join(number)
             added = first.add_server(self.member(number))
             self.group.until(lambda added=added: bool(added.called))
-        self.await_join(3)
+            assert isinstance(added.result, int), added.result
+        for number in (3, 4):
+            self.await_join(number)
 
     @staticmethod
     def member(number: int) -> Server:
@@ -353,6 +458,7 @@ class Cluster:
         Start a server that expects to be taken in.
         """
         server = self.group.add(f"node{number}")
+        self.group.addresses[f"node{number}"] = self.member(number).raft
         server.expect_cluster(self.group.servers["node0"].cluster_id)
         self.serve(number)
         server.startService()

@@ -21,17 +21,23 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 from zope.interface import implementer
 
-from hraftd.client_requests import ClientRequests, OnFollower
-from hraftd.joining import JOIN_TIMEOUT, LONGEST_PAUSE, STATUS_TIMEOUT, Joiner
+from hraftd.client_requests import ClientRequests
+from hraftd.errors import LeadershipLost, Stopped, UnreachableServer
+from hraftd.forwarding import OnFollower
+from hraftd.join_attempts import JOIN_TIMEOUT, STATUS_TIMEOUT
+from hraftd.joining import LONGEST_PAUSE, Joiner
 from hraftd.kv.store import KeyValueStore
 from hraftd.raft.configuration import Configuration, MembershipConflict, Suffrage
-from hraftd.raft.errors import ChangeInProgress, NotLeader
-from hraftd.server import LeadershipLost
+from hraftd.raft.errors import ChangeInProgress, NotLeader, TransferInProgress
 from hraftd.web.site import HttpSite
+from tests.servers import Group
+from tests.servers import member as member_of_group
 from tests.web import LEADER, ME, OTHER, Network, OneNode, ScriptedServer
 
 if TYPE_CHECKING:
     from twisted.web.server import Request
+
+    from hraftd.raft.configuration import Server
 
 NEWCOMER = OTHER
 BEFORE = Configuration((ME, LEADER))
@@ -128,7 +134,7 @@ class Joining(SynchronousTestCase):
         joiner = Joiner(
             self.newcomer,
             targets or (ME.http,),
-            NEWCOMER,
+            options.pop("me", NEWCOMER),
             self.clock,
             rng=Random(1),
             **options,
@@ -239,8 +245,8 @@ class JoinedTests(Joining):
         """
         A follower names the leader, and the leader is asked (the original's node3).
         """
-        for options in ({}, {"on_follower": OnFollower.REDIRECT}):
-            follower = self.member(ME, **options)
+        for way in OnFollower:
+            follower = self.member(ME, on_follower=way)
             follower.server.outcome = NotLeader(LEADER)
             leader = self.member(LEADER)
             leader.server.outcome = 42
@@ -250,7 +256,7 @@ class JoinedTests(Joining):
             self.network.settle(0.1)
             assert leader.server.newcomers[0][0] == NEWCOMER
             self.stop(joiner)
-        assert len(self.joined) == 2
+        assert len(self.joined) == len(OnFollower)
         assert self.warnings == []
 
     def test_through_the_second(self) -> None:
@@ -359,6 +365,35 @@ class NotJoinedTests(Joining):
         assert self.joined == []
         [warning] = self.warnings
         assert "take another --id" in warning
+        assert f"curl -XDELETE 'http://{ME.http}/nodes/node2?forward'" in warning
+
+    def test_the_way_back_after_losing_data(self) -> None:
+        """
+        It goes on asking, so it joins once the operator has removed it.
+        """
+        member = self.member()
+        member.server.configuration = Configuration((ME, LEADER, NEWCOMER))
+        member.server.outcome = 42
+        self.joiner()
+        self.network.settle(*[1.0] * 20)
+        assert member.server.newcomers == []
+        member.server.configuration = BEFORE
+        self.network.settle(*[1.0] * 20)
+        assert [newcomer for newcomer, _ in member.server.newcomers] != []
+        self.take_in()
+        self.network.settle(*[1.0] * 20)
+        assert len(self.joined) == 1
+
+    def test_the_command_can_be_typed(self) -> None:
+        """
+        An id may hold what neither a shell nor curl would leave alone.
+        """
+        me = evolve(NEWCOMER, id="[::1]:12000")
+        member = self.member()
+        member.server.configuration = Configuration((ME, LEADER, me))
+        self.joiner(me=me)
+        [warning] = self.warnings
+        assert f"'http://{ME.http}/nodes/%5B%3A%3A1%5D%3A12000?forward'" in warning
 
     def test_names_the_leader_that_does_not_answer(self) -> None:
         """
@@ -522,7 +557,7 @@ class NotJoinedTests(Joining):
         """
         The same for the join itself, which takes longer than the leader's ten seconds.
         """
-        self.member(join_timeout=1000.0)
+        self.member(change_timeout=1000.0)
         assert f"{JOIN_TIMEOUT:g} seconds" in self.warned()
 
     def test_never_seen_by_a_peer(self) -> None:
@@ -548,6 +583,237 @@ class NotJoinedTests(Joining):
         del self.network.sites[ME.http]
         self.network.settle(*[1.0] * 20)
         assert len(self.warnings) == 3
+
+
+MOVED = evolve(NEWCOMER, raft="localhost:22002", http="localhost:21002")
+
+
+class MovingTests(Joining):
+    """
+    A member that comes back with other addresses, and joins again for that.
+    """
+
+    def setUp(self) -> None:
+        """
+        Begin with a member that the cluster knows by its old addresses.
+        """
+        super().setUp()
+        self.take_in()
+        self.newcomer.cluster_id = "cluster"
+        self.newcomer.leader = None
+
+    def member(self, me: object = ME, **options: object) -> Member:
+        """
+        Start another member of the same cluster.
+        """
+        member = super().member(me, **options)
+        member.server.configuration = Configuration((ME, LEADER, NEWCOMER))
+        return member
+
+    def test_moves(self) -> None:
+        """
+        It asks for its new addresses, and has moved once its own log says so.
+        """
+        member = self.member()
+        member.server.outcome = 42
+        self.joiner(me=MOVED)
+        self.network.settle(1.0)
+        assert [newcomer for newcomer, _ in member.server.newcomers] == [MOVED]
+        assert self.joined == []
+        self.newcomer.configuration = Configuration((ME, LEADER, MOVED))
+        self.network.settle(0.1)
+        assert len(self.joined) == 1
+        self.network.settle(*[10.0] * 10)
+        assert len(member.server.newcomers) == 1
+        assert self.warnings == []
+
+    def test_either_address(self) -> None:
+        """
+        One of the two is enough, also one that the cluster did not know at all.
+        """
+        for known in (
+            evolve(NEWCOMER, raft="localhost:1"),
+            evolve(NEWCOMER, http="localhost:1"),
+            evolve(NEWCOMER, http=""),
+        ):
+            member = self.member()
+            member.server.outcome = 42
+            self.newcomer.configuration = Configuration((ME, LEADER, known))
+            joiner = self.joiner()
+            assert [newcomer for newcomer, _ in member.server.newcomers] == [NEWCOMER]
+            self.take_in()
+            self.network.settle(0.1)
+            self.stop(joiner)
+
+    def test_keeps_its_rank(self) -> None:
+        """
+        To move is not to be promoted, or to lose a vote, whatever --nonvoter says.
+        """
+        for known, told, asked in (
+            (Suffrage.VOTER, Suffrage.NONVOTER, Suffrage.VOTER),
+            (Suffrage.LEARNER, Suffrage.VOTER, Suffrage.VOTER),
+            (Suffrage.NONVOTER, Suffrage.VOTER, Suffrage.NONVOTER),
+        ):
+            member = self.member()
+            self.newcomer.configuration = Configuration(
+                (ME, LEADER, evolve(NEWCOMER, suffrage=known))
+            )
+            joiner = self.joiner(me=evolve(MOVED, suffrage=told))
+            [(newcomer, _)] = member.server.newcomers
+            assert newcomer == evolve(MOVED, suffrage=asked)
+            self.successResultOf(joiner.stopService())
+            self.network.settle()
+
+    def test_asks_itself(self) -> None:
+        """
+        Its own API still tells of the old address; that is no other node.
+        """
+        requests = ClientRequests(self.newcomer, KeyValueStore(), self.clock)
+        site = HttpSite(requests, self.newcomer, self.clock)
+        self.network.sites["127.0.0.1:21002"] = site
+        self.joiner("127.0.0.1:21002", me=MOVED)
+        [warning] = self.warnings
+        assert "this is the node itself" in warning
+
+    def test_leads_itself(self) -> None:
+        """
+        If it leads it changes its addresses itself: nobody else could.
+        """
+        member = self.member()
+        self.newcomer.role = "leader"
+        self.joiner(me=MOVED)
+        [(moved, answer)] = self.newcomer.newcomers
+        assert moved == MOVED
+        assert self.texts(LogLevel.info) == []
+        answer.callback(9)
+        [said] = self.texts(LogLevel.info)
+        assert "has changed its addresses to localhost:22002 and" in said
+        self.network.settle(*[10.0] * 5)
+        assert member.server.newcomers == []
+        assert len(self.newcomer.newcomers) == 1
+
+    def test_leads_no_more(self) -> None:
+        """
+        If it cannot do so, or leads no more, it goes on as any other.
+        """
+        member = self.member()
+        self.newcomer.role = "leader"
+        self.newcomer.outcome = LeadershipLost("deposed")
+        self.joiner(me=MOVED)
+        for error in (
+            ChangeInProgress("another change"),
+            TransferInProgress(),
+            NotLeader(None),
+            UnreachableServer("nobody"),
+            Stopped("stopping"),
+            MembershipConflict("taken"),
+        ):
+            before = len(self.newcomer.newcomers)
+            self.newcomer.outcome = error
+            self.network.settle(*[1.0] * 3)
+            assert len(self.newcomer.newcomers) > before
+        self.newcomer.role = "follower"
+        member.server.outcome = 42
+        self.network.settle(*[1.0] * 3)
+        self.newcomer.configuration = Configuration((ME, LEADER, MOVED))
+        self.network.settle(*[1.0] * 3)
+        assert len(self.joined) == 1
+        assert all("not joined" in warning for warning in self.warnings)
+
+    def test_conflict(self) -> None:
+        """
+        The leader's reason not to move it is told as it is.
+        """
+        member = self.member()
+        member.server.outcome = MembershipConflict("the address belongs to node1")
+        self.joiner(me=MOVED)
+        assert "the address belongs to node1" in self.warnings[0]
+
+    def test_real_servers(self) -> None:
+        """
+        A real follower that moves is dialled at its new address from then on.
+        """
+        group = Group()
+        leader = group.first("a")
+        moving = group.join("b", leader)
+        group.join("c", leader)
+        network = Network(group.clock)
+        for server_id in "abc":
+            server = group.servers[server_id]
+            requests = ClientRequests(server, group.stores[server_id], group.clock)
+            site = HttpSite(requests, server, group.clock)
+            network.sites[member_of_group(server_id).http] = site
+        group.addresses["b"] = "moved:12000"
+        moved = evolve(member_of_group("b"), raft="moved:12000", http="moved:11000")
+        joiner = Joiner(moving, ["c:11000"], moved, group.clock, agent=network.agent)
+        joiner.startService()
+        network.settle(*[0.025] * 80)
+        assert leader.status().configuration.get("b") == moved
+        assert moving.status().configuration.get("b") == moved
+        assert self.joined == [
+            f"joined cluster {leader.cluster_id} through c:11000 as b"
+        ]
+        self.successResultOf(joiner.stopService())
+
+
+class NonvoterTests(Joining):
+    """
+    A newcomer that wants no vote.
+    """
+
+    def test_joins_without_a_vote(self) -> None:
+        """
+        It says so, and has joined as soon as it is a member.
+        """
+        me = evolve(NEWCOMER, suffrage=Suffrage.NONVOTER)
+        member = self.member()
+        member.server.outcome = 42
+        self.joiner(me=me)
+        assert [newcomer for newcomer, _ in member.server.newcomers] == [me]
+        self.newcomer.configuration = Configuration((ME, LEADER, me))
+        self.network.settle(0.1)
+        assert len(self.joined) == 1
+
+    def test_is_one_already(self) -> None:
+        """
+        Back at its addresses it asks nobody.
+        """
+        me = evolve(NEWCOMER, suffrage=Suffrage.NONVOTER)
+        member = self.member()
+        self.newcomer.configuration = Configuration((ME, LEADER, me))
+        self.joiner(me=me)
+        self.network.settle(*[1.0] * 5)
+        assert member.server.newcomers == []
+
+    def test_that_lost_its_data(self) -> None:
+        """
+        Without a vote it has promised nothing, and may begin again.
+        """
+        me = evolve(NEWCOMER, suffrage=Suffrage.NONVOTER)
+        member = self.member()
+        member.server.configuration = Configuration((ME, LEADER, me))
+        self.joiner(me=me)
+        assert len(member.server.newcomers) == 1
+
+
+class RemovedTests(Joining):
+    """
+    A node that was removed, and is told to join again.
+    """
+
+    def test_joins_again(self) -> None:
+        """
+        It belongs to that cluster still, and comes back to it as any newcomer.
+        """
+        self.newcomer.cluster_id = "cluster"
+        self.newcomer.configuration = BEFORE
+        member = self.member()
+        member.server.outcome = 42
+        self.joiner()
+        assert [newcomer for newcomer, _ in member.server.newcomers] == [NEWCOMER]
+        self.take_in()
+        self.network.settle(0.1)
+        assert len(self.joined) == 1
 
 
 class PauseTests(Joining):
@@ -712,12 +978,12 @@ class StopTests(Joining):
         self.successResultOf(joiner.stopService())
 
 
-def test_the_request_is_what_the_original_sends() -> None:
+def bodies_sent_by(newcomer: Server) -> list[dict[str, object]]:
     """
-    The joiner sends the original's two fields, and its HTTP address.
+    Return what a joiner posts in its first attempt.
     """
     clock = Clock()
-    bodies: list[dict[str, str]] = []
+    bodies: list[dict[str, object]] = []
 
     class Recorder(Resource):
         isLeaf = True
@@ -733,15 +999,35 @@ def test_the_request_is_what_the_original_sends() -> None:
     network.sites[ME.http] = Site(
         Recorder(), reactor=clock, parsePOSTFormSubmission=False
     )
-    newcomer = ScriptedServer(server_id=NEWCOMER.id, configuration=Configuration())
-    newcomer.cluster_id = None
-    joiner = Joiner(newcomer, [ME.http], NEWCOMER, clock, agent=network.agent)
+    server = ScriptedServer(server_id=newcomer.id, configuration=Configuration())
+    server.cluster_id = None
+    joiner = Joiner(server, [ME.http], newcomer, clock, agent=network.agent)
     joiner.startService()
     network.settle()
     joiner.stopService()
-    assert bodies == [
+    return bodies
+
+
+def test_the_request_is_what_the_original_sends() -> None:
+    """
+    The joiner sends the original's two fields, and its HTTP address.
+    """
+    assert bodies_sent_by(NEWCOMER) == [
         {"id": "node2", "addr": "localhost:12002", "http": "localhost:11002"}
     ]
+
+
+def test_a_newcomer_without_a_vote_says_so() -> None:
+    """
+    Only then there is a third field, which members of older versions do not know.
+    """
+    for suffrage, fields in (
+        (Suffrage.VOTER, {"id", "addr", "http"}),
+        (Suffrage.NONVOTER, {"id", "addr", "http", "voter"}),
+    ):
+        [body] = bodies_sent_by(evolve(NEWCOMER, suffrage=suffrage))
+        assert set(body) == fields
+        assert body.get("voter", True) is (suffrage is Suffrage.VOTER)
 
 
 @pytest_twisted.ensureDeferred

@@ -8,28 +8,21 @@ import pytest
 from twisted.trial.unittest import SynchronousTestCase
 
 from hraftd import proposals
-from hraftd.interfaces import StorageError
-from hraftd.kv.commands import Delete, Set, encode_command
-from hraftd.raft.configuration import MembershipConflict
-from hraftd.raft.errors import ChangeInProgress, NotLeader, ProtocolViolation
-from hraftd.raft.messages import AppendEntries, RequestVote
-from hraftd.server import (
-    MAX_COMMAND_BYTES,
-    Applied,
+from hraftd.errors import (
     LeadershipLost,
     Overloaded,
     Stopped,
     UnreachableServer,
     WrongCluster,
 )
-from tests.servers import Group, HeldStorage, member
-
-
-def set_command(key: str, value: str) -> bytes:
-    """
-    Encode the setting of one key.
-    """
-    return encode_command(Set(((key, value),)))
+from hraftd.interfaces import StorageError
+from hraftd.kv.commands import Delete, encode_command
+from hraftd.proposals import Applied
+from hraftd.raft.configuration import MembershipConflict
+from hraftd.raft.errors import ChangeInProgress, NotLeader, ProtocolViolation
+from hraftd.raft.messages import AppendEntries, Entry, RequestVote
+from hraftd.server import MAX_COMMAND_BYTES
+from tests.servers import Group, HeldStorage, member, set_command
 
 
 class OneServerTests(SynchronousTestCase):
@@ -305,6 +298,27 @@ class PromiseTests(SynchronousTestCase):
         self.disk_a.finish()
         self.group.turn()
         self.successResultOf(answer)
+
+    def test_what_arrives_during_a_save_is_promised_after_the_next(self) -> None:
+        """
+        A request that comes while the disk is busy is answered by the save behind that.
+        """
+        self.disk_b.held = True
+        self.a.propose(set_command("k", "v")).addErrback(lambda _: None)
+        self.group.turn()
+        status = self.b.status()
+        last, term = status.last_log_index, status.term
+        entry = Entry(last + 1, term, set_command("k", "w"))
+        answer = self.b.handle(AppendEntries(term, "a", last, term, (entry,), last))
+        self.group.ticks(3)
+        self.assertNoResult(answer)
+        self.disk_b.finish()
+        self.group.turn()
+        self.assertNoResult(answer)
+        assert self.disk_b.saves[-1][1] == (entry,)
+        self.disk_b.finish()
+        self.group.turn()
+        assert self.successResultOf(answer).success
 
     def test_leader_sends_while_its_disk_writes(self) -> None:
         """

@@ -1,8 +1,9 @@
 """
 What a server may rely on: durable when told, in order, and nothing after a failure.
 
-The storages' Deferreds are fired by :class:`Turns`, a reactor's thread that moves
-when the test does. The processes that come to a bad end run a real one.
+The storages' Deferreds are fired by :class:`tests.disks.Turns`. The processes that
+come to a bad end run a real reactor. What is promised of snapshots is tested in
+:mod:`tests.test_snapshot_storage`.
 """
 
 from __future__ import annotations
@@ -13,66 +14,33 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from twisted.python.failure import Failure
 from zope.interface.verify import verifyClass, verifyObject
 
-import hraftd.database
+import hraftd.database_file
 from hraftd.interfaces import IStorage, StorageError, Stored
 from hraftd.raft.messages import Entry, HardState, NoOp
 from hraftd.storage import MemoryStorage, SqliteStorage
-from tests.disks import CLUSTER, FILE, MEMBERS, NODE, WAL, commands, reload
-from tests.storage_process import entry_of_term
+from tests.disks import (
+    CLUSTER,
+    DEADLINE,
+    FILE,
+    MEMBERS,
+    NODE,
+    WAL,
+    Turns,
+    commands,
+    reload,
+)
+from tests.storage_process import digest_at, entry_of_term, pieces_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from twisted.internet.defer import Deferred
-
-#: Seconds after which a test gives up; nothing here takes more than a fraction.
-DEADLINE = 30
 
 ROOT = Path(__file__).parents[1]
-
-
-class Turns:
-    """
-    The part of a reactor that a storage needs.
-    """
-
-    def __init__(self) -> None:
-        """
-        Begin with nothing to do.
-        """
-        self._calls: SimpleQueue[tuple[Callable[..., object], Any]] = SimpleQueue()
-
-    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        """
-        Keep this for :meth:`turn`.
-        """
-        self._calls.put((function, args))
-
-    def turn(self) -> None:
-        """
-        Wait for one call from another thread and make it in this one.
-        """
-        function, args = self._calls.get(timeout=DEADLINE)
-        function(*args)
-
-    def wait_for(self, deferred: Deferred[Any]) -> Any:
-        """
-        Return what a Deferred fires with, or raise what it fails with.
-        """
-        results: list[object] = []
-        deferred.addBoth(results.append)
-        while not results:
-            self.turn()
-        if isinstance(results[0], Failure):
-            results[0].raiseException()
-        return results[0]
 
 
 @pytest.fixture
@@ -112,7 +80,7 @@ def traced(storage: SqliteStorage) -> list[str]:
     Return a list to which the beginning of each executed statement is added.
     """
     statements: list[str] = []
-    connection = storage._database._connection
+    connection = storage._database._file.connection
     assert connection is not None
     connection.set_trace_callback(
         lambda sql: statements.append(" ".join(sql.split()[:2]))
@@ -124,7 +92,7 @@ def pragma(storage: SqliteStorage, text: str) -> object:
     """
     Execute a pragma on the storage's own connection and return its value.
     """
-    connection = storage._database._connection
+    connection = storage._database._file.connection
     assert connection is not None
     return connection.execute(f"PRAGMA {text}").fetchone()[0]
 
@@ -180,11 +148,11 @@ class TestBoth:
         turns.wait_for(storage.close())
         expected = (Entry(1, 1, MEMBERS), Entry(2, 1, NoOp()), *commands(3, 2))
         storage = opened()
-        assert storage.load() == Stored(CLUSTER, HardState(7, None), expected)
+        assert storage.load() == Stored(CLUSTER, HardState(7, None), entries=expected)
         turns.wait_for(storage.save(HardState(7, "node2"), ()))
         turns.wait_for(storage.close())
         loaded = opened().load()
-        assert loaded == Stored(CLUSTER, HardState(7, "node2"), expected)
+        assert loaded == Stored(CLUSTER, HardState(7, "node2"), entries=expected)
 
     @pytest.mark.parametrize("first_index", [1, 3, 6])
     def test_conflicting_entries_are_replaced(
@@ -334,7 +302,9 @@ class TestTurn:
         ]
         turns.wait_for(storage.close())
         assert reload(storage._database.file.parent) == Stored(
-            CLUSTER, HardState(2), (*commands(1, 2), *commands(3, 900, term=2))
+            CLUSTER,
+            HardState(2),
+            entries=(*commands(1, 2), *commands(3, 900, term=2)),
         )
 
     def test_few_variables(self, storage: SqliteStorage, turns: Turns) -> None:
@@ -342,7 +312,7 @@ class TestTurn:
         A SQLite that allows no more than 20 variables a statement gets no more.
         """
         storage.load()
-        connection = storage._database._connection
+        connection = storage._database._file.connection
         assert connection is not None
         connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 20)
         statements = traced(storage)
@@ -479,7 +449,9 @@ class TestFailure:
             assert str(latched.value) == str(failed.value)
         turns.wait_for(storage.close())
         directory = storage._database.file.parent
-        assert reload(directory) == Stored(CLUSTER, HardState(1), commands(1, 3))
+        assert reload(directory) == Stored(
+            CLUSTER, HardState(1), entries=commands(1, 3)
+        )
         second = SqliteStorage(directory, NODE, turns)
         second.load()
         turns.wait_for(second.save(*save))
@@ -513,15 +485,15 @@ class TestFailure:
 
         storage.load()
         turns.wait_for(storage.save(None, commands(1, 3)))
-        connection: Any = storage._database._connection
-        storage._database._connection = Flaky(connection)  # type: ignore[assignment]
+        connection: Any = storage._database._file.connection
+        storage._database._file.connection = Flaky(connection)  # type: ignore[assignment]
         for _ in range(2):
             with pytest.raises(StorageError, match="disk I/O error"):
                 turns.wait_for(storage.save(HardState(2), commands(4, 1)))
         assert not connection.in_transaction
         turns.wait_for(storage.close())
         stored = reload(storage._database.file.parent)
-        assert stored == Stored(None, HardState(), commands(1, 3))
+        assert stored == Stored(None, HardState(), entries=commands(1, 3))
 
     def test_what_the_disk_cannot_hold(
         self, storage: SqliteStorage, turns: Turns
@@ -559,7 +531,7 @@ class TestFailure:
         for index in range(1, 31):
             turns.wait_for(storage.save(None, [Entry(index, 1, b"x" * 500_000)]))
             assert wal.stat().st_size < 6_000_000
-        monkeypatch.setattr(hraftd.database, "_WAL_LIMIT", 100_000)
+        monkeypatch.setattr(hraftd.database_file, "_WAL_LIMIT", 100_000)
         turns.wait_for(storage.save(None, [Entry(31, 1, b"x" * 500_000)]))
         assert wal.stat().st_size == 0
         turns.wait_for(storage.save(None, commands(32, 1)))
@@ -610,6 +582,39 @@ class TestProcess:
             assert saved <= last <= saved + 1
             assert stored.hard_state.voted_for == f"node{last}"
             assert stored.entries == tuple(map(entry_of_term, range(1, last + 1)))
+
+    def test_killed_with_snapshots(self, tmp_path: Path) -> None:
+        """
+        Killed at any moment, it has the old snapshot or the new one, and its log.
+
+        Taking and receiving go on from there after each kill: LogCabin 174.
+        """
+        latest = 0
+        for least in (1, 3, 4, 22):
+            child = run_child("snapshots", tmp_path)
+            assert child.stdout is not None
+            lines = [child.stdout.readline() for _ in range(least)]
+            child.kill()
+            # The last line may have been cut off by the kill.
+            lines += [line for line in child.stdout if line.endswith("\n")]
+            child.stdout.close()
+            assert child.wait(DEADLINE) != 0
+            done = [int(line.split()[1]) for line in lines if "ed " in line]
+            begun = [int(line.split()[1]) for line in lines]
+            latest = done[-1] if done else latest
+            stored = reload(tmp_path)
+            index = 0
+            if stored.snapshot is not None:
+                index = stored.snapshot.last_index
+                assert stored.snapshot.digest == digest_at(index)
+                assert b"".join(stored.pieces) == b"".join(
+                    piece.data for piece in pieces_at(index)
+                )
+            assert index in {latest, begun[-1]}
+            latest = index
+            for entry in stored.entries:
+                assert entry.payload == b"%d" % entry.index
+            assert stored.hard_state.current_term in {index, index + 1}
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
     def test_full_disk(self, tmp_path: Path) -> None:

@@ -13,9 +13,11 @@ from twisted.application.service import IServiceMaker
 from twisted.plugin import IPlugin
 from zope.interface.verify import verifyObject
 
-from hraftd.client_requests import OnFollower
+from hraftd.forwarding import OnFollower
 from hraftd.node import Settings
-from hraftd.raft.configuration import Server
+from hraftd.raft.configuration import Server, Suffrage
+from hraftd.reads import ReadLevel
+from hraftd.snapshots import SnapshotPolicy
 from hraftd.tap import Options, makeService
 
 if TYPE_CHECKING:
@@ -64,7 +66,11 @@ class TestSettings:
             data_dir=Path("localhost_12000"),
         )
         assert settings.join == ()
+        assert settings.me.is_voter
         assert settings.on_follower is OnFollower.ERROR
+        assert settings.read_level is ReadLevel.NONE
+        assert settings.snapshots.threshold_entries == 8192
+        assert settings.snapshots.trailing_entries == 10240
         assert settings.limits.max_key_bytes == 1024
         assert settings.limits.max_value_bytes == 1 << 20
         assert settings.limits.max_body_bytes == 8 << 20
@@ -77,16 +83,33 @@ class TestSettings:
             *("--id", "node1", "--haddr", "0.0.0.0:1", "--raddr", "[::]:2"),
             *("--hadv", "db1.example.org:3", "--radv", "[2001:db8::1]:4"),
             *("--join", "a:5, b:6,:7", "--on-follower", "redirect"),
+            *("--nonvoter", "--read-level", "linearizable"),
+            *("--snapshot-threshold", "1000", "--snapshot-trailing=1"),
             *("--max-key-bytes", "100", "--max-value-bytes=200", "/data"),
         )
-        assert settings.me == Server("node1", "[2001:db8::1]:4", "db1.example.org:3")
+        assert settings.me == Server(
+            "node1", "[2001:db8::1]:4", "db1.example.org:3", Suffrage.NONVOTER
+        )
         assert settings.http_endpoint == "tcp:1:interface=0.0.0.0"
         assert settings.raft_endpoint == r"tcp6:2:interface=\:\:"
         assert settings.join == ("a:5", "b:6", "localhost:7")
         assert settings.on_follower is OnFollower.REDIRECT
+        assert settings.read_level is ReadLevel.LINEARIZABLE
+        assert settings.snapshots == SnapshotPolicy(
+            threshold_entries=1000, trailing_entries=1
+        )
         assert settings.limits.max_key_bytes == 100
         assert settings.limits.max_value_bytes == 200
         assert settings.data_dir == Path("/data")
+
+    def test_every_choice(self) -> None:
+        """
+        Whatever a request can ask for can be the default.
+        """
+        for way in OnFollower:
+            assert settings_of("--on-follower", way.value).on_follower is way
+        for level in ReadLevel:
+            assert settings_of("--read-level", level.value).read_level is level
 
     def test_in_memory(self) -> None:
         """
@@ -161,8 +184,22 @@ WRONG = [
     (["--join", ""], "--join: '' is not host:port"),
     (["--join", "a:1,,b:2"], "--join: '' is not host:port"),
     (["--join", "http://a:1"], "--join: "),
-    (["--on-follower", "forward"], "--on-follower: 'forward' is none of: error, red"),
-    (["--on-follower", ""], "--on-follower: '' is none of: error, redirect"),
+    (["--on-follower", "proxy"], "'proxy' is none of: error, redirect, forward"),
+    (["--on-follower", ""], "--on-follower: '' is none of: error, redirect, forward"),
+    (["--read-level", "Weak"], "'Weak' is none of: none, weak, linearizable, strong,"),
+    (["--read-level", ""], "--read-level: '' is none of: none"),
+    (["--nonvoter=yes"], "option --nonvoter must not have an argument"),
+    (
+        ["--snapshot-threshold", "0"],
+        "--snapshot-threshold: '0' is no number",
+    ),
+    (["--snapshot-threshold", "1e3"], "'1e3' is no number of entries"),
+    (["--snapshot-trailing", "0"], "--snapshot-trailing: '0' is no number of entries"),
+    (["--snapshot-trailing", ""], "--snapshot-trailing: '' is no number of entries"),
+    (
+        ["--snapshot-trailing", "-5"],
+        "'-5' is no number of entries",
+    ),
     (["--max-key-bytes", "0"], "--max-key-bytes: '0' is no number of bytes"),
     (["--max-key-bytes", "-1"], "--max-key-bytes: '-1' is no number of bytes"),
     (["--max-value-bytes", "1k"], "--max-value-bytes: '1k' is no number of bytes"),
@@ -174,8 +211,7 @@ WRONG = [
     ([""], "DATA_DIR is empty"),
     (["~nobody.of.this.name/x"], "DATA_DIR ~nobody.of.this.name/x: "),
     # What later versions will know is not taken and ignored by this one.
-    (["--nonvoter"], "option --nonvoter not recognized"),
-    (["--read-level", "weak"], "option --read-level not recognized"),
+    (["--max-ttl", "5"], "option --max-ttl not recognized"),
 ]
 
 

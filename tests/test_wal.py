@@ -15,7 +15,7 @@ import struct
 from typing import TYPE_CHECKING
 
 import pytest
-from attrs import frozen
+from attrs import evolve, frozen
 
 from hraftd.database import Database
 from hraftd.interfaces import StorageError, Stored
@@ -83,7 +83,11 @@ def after(
     Return what is stored once this has been saved.
     """
     kept = stored.entries[: entries[0].index - 1] if entries else stored.entries
-    return Stored(stored.cluster_id, hard_state or stored.hard_state, (*kept, *entries))
+    return evolve(
+        stored,
+        hard_state=hard_state or stored.hard_state,
+        entries=(*kept, *entries),
+    )
 
 
 @pytest.fixture
@@ -178,7 +182,7 @@ class TestTornTail:
         Without a sync, sectors reach the disk in any order, or not at all.
 
         Whichever frames of the last transaction are missing, also those in front
-        of its commit mark, the one before it is the state.
+        of its commit mark, the one before it is the state: etcd 6378.
         """
         start, end = crash.sizes[-2:]
         count = (end - start) // FRAME
@@ -251,9 +255,9 @@ class TestTornTail:
             entry = Entry(index, 6, b"page" * 1000)
             database.write(None, [entry], None)
             stored = after(stored, None, [entry])
-        assert database._connection is not None
+        assert database._file.connection is not None
         before = (crash.directory / WAL).stat().st_size
-        database._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        database._file.connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         for entry in commands(60, 3, term=6):
             database.write(None, [entry], None)
             stored = after(stored, None, [entry])

@@ -8,18 +8,29 @@ server of ours writes with a :exc:`ValueError`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.protocols import amp
 
+from hraftd.addresses import parse_address
+from hraftd.raft.configuration import check_server_id
+
+if TYPE_CHECKING:
+    from enum import Enum
+
 __all__ = [
+    "DIGEST_BYTES",
     "MAX_COUNT",
     "MAX_NAME",
     "MAX_PACKED",
     "Count",
+    "DialledAddress",
+    "Digest",
     "Flag",
+    "LongBytes",
     "Name",
-    "PackedEntries",
+    "NewServerId",
+    "OneOf",
     "StrictArgument",
 ]
 
@@ -27,9 +38,12 @@ __all__ = [
 MAX_COUNT = 2**63 - 1
 #: Bytes of the id of a server or cluster.
 MAX_NAME = 255
-#: Bytes of packed entries in one request. With their keys, and what else there is to
-#: an AppendEntries, they are less than :data:`hraftd.peers.boxes.MAX_BOX`.
+#: Bytes of packed entries, or of a piece of a snapshot, in one request. With their
+#: keys, and what else there is to that request, they are less than
+#: :data:`hraftd.peers.boxes.MAX_BOX`.
 MAX_PACKED = 31 << 20
+#: Bytes of the digest that names a snapshot.
+DIGEST_BYTES = 32
 
 
 class StrictArgument(amp.Argument):
@@ -91,6 +105,55 @@ class Flag(StrictArgument):
         return b"1" if inObject else b"0"
 
 
+class OneOf(StrictArgument):
+    """
+    A member of an enumeration, by its value.
+    """
+
+    def __init__(self, choices: type[Enum], *, optional: bool = False) -> None:
+        """
+        Describe an argument that is one of these, whose values are text.
+        """
+        StrictArgument.__init__(self, optional=optional)
+        self._name = choices.__name__.lower()
+        self._choices = {str(choice.value).encode(): choice for choice in choices}
+
+    def fromString(self, inString: bytes) -> Enum:
+        """
+        Read the value of a member.
+        """
+        choice = self._choices.get(inString)
+        if choice is None:
+            raise ValueError(f"no {self._name} that this version knows")
+        return choice
+
+    def toString(self, inObject: Enum) -> bytes:
+        """
+        Write the value of a member.
+        """
+        return str(inObject.value).encode()
+
+
+class Digest(StrictArgument):
+    """
+    The digest of a snapshot: ``DIGEST_BYTES`` bytes.
+    """
+
+    def fromString(self, inString: bytes) -> bytes:
+        """
+        Read a digest.
+        """
+        if len(inString) != DIGEST_BYTES:
+            raise ValueError(f"a digest is not {DIGEST_BYTES} bytes long")
+        return inString
+
+    def toString(self, inObject: bytes) -> bytes:
+        """
+        Write a digest.
+        """
+        return self.fromString(inObject)
+
+
 class Name(StrictArgument):
     """
     The id of a server or a cluster: printable, 1 to ``MAX_NAME`` bytes of UTF-8.
@@ -102,32 +165,65 @@ class Name(StrictArgument):
         """
         Read a name.
         """
-        return self._checked(inString, inString.decode("utf-8", "replace"))
+        name = inString.decode("utf-8", "replace")
+        self._check(inString, name)
+        return name
 
     def toString(self, inObject: str) -> bytes:
         """
         Write a name.
         """
         encoded = inObject.encode("utf-8")
-        self._checked(encoded, inObject)
+        self._check(encoded, inObject)
         return encoded
 
-    @staticmethod
-    def _checked(encoded: bytes, name: str) -> str:
+    def _check(self, encoded: bytes, name: str) -> None:
         if not 1 <= len(encoded) <= MAX_NAME:
             raise ValueError(f"a name is not 1 to {MAX_NAME} bytes long")
         if not name.isprintable() or "\N{REPLACEMENT CHARACTER}" in name:
             raise ValueError("a name is not printable UTF-8")
-        return name
 
 
-class PackedEntries(StrictArgument):
+class NewServerId(Name):
     """
-    Bytes of any length up to ``MAX_PACKED``.
+    The id of a server that is to become a member.
+    """
+
+    def _check(self, encoded: bytes, name: str) -> None:
+        check_server_id(name)
+
+
+class DialledAddress(Name):
+    """
+    ``host:port``, as others dial it; empty where it is not known and may be so.
+    """
+
+    def __init__(self, *, may_be_empty: bool = False) -> None:
+        """
+        Describe an address.
+        """
+        Name.__init__(self)
+        self._may_be_empty = may_be_empty
+
+    def _check(self, encoded: bytes, name: str) -> None:
+        if name or not self._may_be_empty:
+            parse_address(name)
+
+
+class LongBytes(StrictArgument):
+    """
+    Bytes of any length up to a limit.
 
     A value of AMP has at most 65,535 bytes. Longer ones go over several keys of the
     same box: ``name``, ``name.1``, ``name.2`` and so on, all but the last of them full.
     """
+
+    def __init__(self, limit: int = MAX_PACKED, *, optional: bool = False) -> None:
+        """
+        Describe an argument of no more than that many bytes.
+        """
+        StrictArgument.__init__(self, optional=optional)
+        self._limit = limit
 
     def toBox(
         self,
@@ -137,19 +233,15 @@ class PackedEntries(StrictArgument):
         proto: object,
     ) -> None:
         """
-        Cut the bytes into pieces.
+        Cut the bytes into parts.
         """
-        packed: bytes = objects.pop(name.decode("ascii"))
-        if len(packed) > MAX_PACKED:
-            raise ValueError(
-                f"{len(packed)} bytes of entries are more than the {MAX_PACKED} of a "
-                f"request"
-            )
-        strings[name] = packed[: amp.MAX_VALUE_LENGTH]
-        starts = range(amp.MAX_VALUE_LENGTH, len(packed), amp.MAX_VALUE_LENGTH)
+        whole: bytes = objects.pop(name.decode("ascii"))
+        self._check(name, len(whole))
+        strings[name] = whole[: amp.MAX_VALUE_LENGTH]
+        starts = range(amp.MAX_VALUE_LENGTH, len(whole), amp.MAX_VALUE_LENGTH)
         for number, start in enumerate(starts, 1):
-            piece = packed[start : start + amp.MAX_VALUE_LENGTH]
-            strings[b"%b.%d" % (name, number)] = piece
+            part = whole[start : start + amp.MAX_VALUE_LENGTH]
+            strings[b"%b.%d" % (name, number)] = part
 
     def fromBox(
         self,
@@ -159,13 +251,21 @@ class PackedEntries(StrictArgument):
         proto: object,
     ) -> None:
         """
-        Put the pieces together; there must be neither too few nor too many.
+        Put the parts together; there must be neither too few nor too many.
         """
-        pieces = [strings.pop(name)]
-        while (piece := strings.pop(b"%b.%d" % (name, len(pieces)), None)) is not None:
-            if len(pieces[-1]) != amp.MAX_VALUE_LENGTH or not piece:
-                raise ValueError("a piece of the entries is shorter than it must be")
-            pieces.append(piece)
+        parts = [strings.pop(name)]
+        while (part := strings.pop(b"%b.%d" % (name, len(parts)), None)) is not None:
+            if len(parts[-1]) != amp.MAX_VALUE_LENGTH or not part:
+                raise ValueError(f"a part of {name.decode()} is too short")
+            parts.append(part)
         if any(key.startswith(name + b".") for key in strings):
-            raise ValueError("a piece of the entries is missing")
-        objects[name.decode("ascii")] = b"".join(pieces)
+            raise ValueError(f"a part of {name.decode()} is missing")
+        self._check(name, sum(map(len, parts)))
+        objects[name.decode("ascii")] = b"".join(parts)
+
+    def _check(self, name: bytes, size: int) -> None:
+        if size > self._limit:
+            raise ValueError(
+                f"{size} bytes of {name.decode()} are more than the {self._limit} of "
+                f"a request"
+            )

@@ -12,9 +12,10 @@ and of :mod:`hraftd.peers.outbound`, where they go out.
 
 from __future__ import annotations
 
+import socket
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import ITCPTransport
+from twisted.internet.interfaces import ISystemHandle, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.amp import MAX_VALUE_LENGTH, BinaryBoxProtocol
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from twisted.protocols.amp import IBoxReceiver
     from twisted.python.failure import Failure
 
-__all__ = ["MAX_BOX", "MAX_FIRST_BOX", "PAIR_COST", "BoxStream"]
+__all__ = ["MAX_BOX", "MAX_FIRST_BOX", "PAIR_COST", "QUESTION_COST", "BoxStream"]
 
-#: Bytes of a box from a stranger, and of any box that carries no entries.
+#: Bytes of a box from a stranger.
 MAX_FIRST_BOX = 64 << 10
 
 #: Bytes of a box from a peer that has introduced itself, and of all its boxes that
@@ -36,6 +37,30 @@ MAX_BOX = 32 << 20
 #: What a key and its value count for besides their bytes: about what Python needs to
 #: keep them. Otherwise the most expensive box would be one of empty values.
 PAIR_COST = 256
+
+#: What a box that waits for its answer counts for besides: about what Python needs to
+#: keep what waits for it.
+QUESTION_COST = 4 << 10
+
+#: Seconds after which a connection is lost if the other machine does not even confirm
+#: that bytes have arrived. Raft's time limits cover only the connections that it uses:
+#: a follower asks the leader nothing for days, and a firewall forgets.
+SILENT_SECONDS = 10
+
+#: Socket options to that end, where the system has them, and their values.
+_TCP_OPTIONS = (
+    ("TCP_KEEPIDLE", SILENT_SECONDS),
+    ("TCP_KEEPINTVL", 2),
+    ("TCP_KEEPCNT", 5),
+    ("TCP_USER_TIMEOUT", SILENT_SECONDS * 1000),
+)
+
+
+def _notice_silence(transport: Any) -> None:
+    tcp = transport.getHandle()
+    for name, value in _TCP_OPTIONS:
+        if (option := getattr(socket, name, None)) is not None:
+            tcp.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class BoxStream(BinaryBoxProtocol):
@@ -74,11 +99,13 @@ class BoxStream(BinaryBoxProtocol):
 
     def connectionMade(self) -> None:
         """
-        Send small boxes at once, and notice in the end if the other side is gone.
+        Send small boxes at once, and notice soon if the other side is gone.
         """
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
+            if ISystemHandle.providedBy(self.transport):
+                _notice_silence(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -162,14 +189,14 @@ class BoxStream(BinaryBoxProtocol):
         To be called when a box has been dealt with, not while it is: the parser must
         not be resumed below itself.
         """
-        self._unanswered += size
+        self._unanswered += size + QUESTION_COST
         self._settle()
 
     def answered(self, size: int) -> None:
         """
         Stop counting a box.
         """
-        self._unanswered -= size
+        self._unanswered -= size + QUESTION_COST
         self._settle()
 
     def pauseProducing(self) -> None:

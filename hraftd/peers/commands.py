@@ -3,105 +3,49 @@ What servers say to each other: one AMP Command for each RPC box of the paper.
 
 The ``arguments`` of a Command are the box's Arguments, its ``response`` the box's
 Results; the functions at the end turn both into the classes of
-:mod:`hraftd.raft.messages` and back. :class:`Hello` is ours: the connecting side
-introduces itself with it before anything else.
+:mod:`hraftd.raft.messages` and back. What comes before all of them is in
+:mod:`hraftd.peers.hello`, and what a server asks the leader for its clients in
+:mod:`hraftd.peers.client_commands`.
 
-Raft figure 2; 5.2 and 5.3.
+Raft figures 2 and 13; 5.2, 5.3 and 7; dissertation 3.10.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from attrs import frozen
 from twisted.protocols import amp
 
-from hraftd.codec import pack_entries, unpack_entries
-from hraftd.peers.arguments import Count, Flag, Name, PackedEntries
+from hraftd.codec import (
+    decode_configuration,
+    encode_configuration,
+    pack_entries,
+    unpack_entries,
+)
+from hraftd.peers.arguments import MAX_PACKED, Count, Digest, Flag, LongBytes, Name
 from hraftd.raft import messages
+from hraftd.raft.errors import ProtocolViolation
 
 if TYPE_CHECKING:
     from hraftd.raft.messages import Request, Response
 
 __all__ = [
-    "OLDEST_WIRE_VERSION",
-    "OUR_VERSIONS",
-    "WIRE_VERSION",
+    "MAX_CONFIGURATION",
     "AppendEntries",
-    "Hello",
-    "PackedEntries",
-    "Refused",
+    "InstallSnapshot",
     "RequestVote",
-    "Versions",
+    "TimeoutNow",
     "arguments_of",
     "read_append_entries",
+    "read_install_snapshot",
     "read_request_vote",
     "read_response",
+    "read_timeout_now",
     "results_of",
 ]
 
-#: The wire version that this code speaks best.
-WIRE_VERSION = 1
-#: The oldest one that it still speaks, so that a cluster can be upgraded server by
-#: server.
-OLDEST_WIRE_VERSION = 1
-
-
-class Refused(Exception):
-    """
-    The other side does not want this connection. The text is a sentence that says why.
-    """
-
-
-@frozen
-class Versions:
-    """
-    The wire versions that one side speaks: all from the oldest to the newest.
-    """
-
-    newest: int = WIRE_VERSION
-    oldest: int = OLDEST_WIRE_VERSION
-
-    def common(self, other: Versions) -> int | None:
-        """
-        Return the version that both sides use, or ``None`` if they share none.
-        """
-        version = min(self.newest, other.newest)
-        return version if version >= max(self.oldest, other.oldest) else None
-
-    def __str__(self) -> str:
-        """
-        Name them as an operator would.
-        """
-        if self.oldest == self.newest:
-            return f"wire version {self.newest}"
-        return f"wire versions {self.oldest} to {self.newest}"
-
-
-OUR_VERSIONS = Versions()
-
-
-class Hello(amp.Command):
-    """
-    Who calls, whom, and in which language. The first command of a connection.
-    """
-
-    commandName = b"Hello"
-    arguments = [
-        (b"version", Count()),
-        (b"oldest", Count()),
-        (b"cluster", Name()),
-        (b"sender", Name()),
-        #: Whom the sender believes to have reached.
-        (b"receiver", Name()),
-    ]
-    response = [
-        (b"version", Count()),
-        (b"oldest", Count()),
-        (b"cluster", Name(optional=True)),
-        (b"server", Name()),
-    ]
-    fatalErrors = {Refused: b"REFUSED"}
+#: Bytes of the configuration beside a snapshot: thousands of members.
+MAX_CONFIGURATION = 512 << 10
 
 
 class RequestVote(amp.Command):
@@ -116,6 +60,7 @@ class RequestVote(amp.Command):
         (b"last_log_index", Count()),
         (b"last_log_term", Count()),
         (b"pre_vote", Flag()),
+        (b"leadership_transfer", Flag()),
     ]
     response = [(b"term", Count()), (b"vote_granted", Flag())]
 
@@ -131,7 +76,7 @@ class AppendEntries(amp.Command):
         (b"leader_id", Name()),
         (b"prev_log_index", Count()),
         (b"prev_log_term", Count()),
-        (b"entries", PackedEntries()),
+        (b"entries", LongBytes(MAX_PACKED)),
         (b"leader_commit", Count()),
     ]
     response = [
@@ -140,6 +85,39 @@ class AppendEntries(amp.Command):
         (b"conflict_term", Count()),
         (b"conflict_index", Count()),
     ]
+
+
+class InstallSnapshot(amp.Command):
+    """
+    Figure 13, "InstallSnapshot RPC", with the configuration of dissertation 5.1.
+
+    A piece of the snapshot at a time; ``size`` and ``digest`` say which snapshot.
+    """
+
+    commandName = b"InstallSnapshot"
+    arguments = [
+        (b"term", Count()),
+        (b"leader_id", Name()),
+        (b"last_included_index", Count()),
+        (b"last_included_term", Count()),
+        (b"configuration", LongBytes(MAX_CONFIGURATION)),
+        (b"size", Count()),
+        (b"digest", Digest()),
+        (b"offset", Count()),
+        (b"data", LongBytes(MAX_PACKED)),
+        (b"done", Flag()),
+    ]
+    response = [(b"term", Count()), (b"next_offset", Count())]
+
+
+class TimeoutNow(amp.Command):
+    """
+    Dissertation 3.10, "TimeoutNow request".
+    """
+
+    commandName = b"TimeoutNow"
+    arguments = [(b"term", Count()), (b"leader_id", Name())]
+    response = [(b"term", Count())]
 
 
 def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
@@ -154,6 +132,7 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
                 "last_log_index": request.last_log_index,
                 "last_log_term": request.last_log_term,
                 "pre_vote": request.pre_vote,
+                "leadership_transfer": request.leadership_transfer,
             }
         case messages.AppendEntries():
             return AppendEntries, {
@@ -164,6 +143,21 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
                 "entries": pack_entries(request.entries),
                 "leader_commit": request.leader_commit,
             }
+        case messages.InstallSnapshot(snapshot=snapshot, piece=piece):
+            return InstallSnapshot, {
+                "term": request.term,
+                "leader_id": request.leader_id,
+                "last_included_index": snapshot.last_index,
+                "last_included_term": snapshot.last_term,
+                "configuration": encode_configuration(snapshot.configuration),
+                "size": snapshot.size,
+                "digest": snapshot.digest,
+                "offset": piece.offset,
+                "data": piece.data,
+                "done": request.done,
+            }
+        case messages.TimeoutNow():
+            return TimeoutNow, {"term": request.term, "leader_id": request.leader_id}
         case _:
             assert_never(request)
 
@@ -186,6 +180,49 @@ def read_append_entries(*, entries: bytes, **arguments: Any) -> messages.AppendE
     return messages.AppendEntries(entries=unpacked, **arguments)
 
 
+def read_install_snapshot(
+    *,
+    term: int,
+    leader_id: str,
+    last_included_index: int,
+    last_included_term: int,
+    configuration: bytes,
+    size: int,
+    digest: bytes,
+    offset: int,
+    data: bytes,
+    done: bool,
+) -> messages.InstallSnapshot:
+    """
+    Return the request that these arguments of :class:`InstallSnapshot` are.
+
+    :raises hraftd.codec.CodecError: if the configuration cannot be read.
+    :raises ProtocolViolation: if there is no such snapshot. Whether the piece is one
+        of it, and the one that is needed, is the receiver's question.
+    """
+    if not (last_included_index and last_included_term and size):
+        raise ProtocolViolation(
+            f"a snapshot of {size} bytes cannot end at index {last_included_index} "
+            f"of term {last_included_term}"
+        )
+    snapshot = messages.Snapshot(
+        last_included_index,
+        last_included_term,
+        decode_configuration(configuration),
+        size,
+        digest,
+    )
+    piece = messages.Piece(offset, data)
+    return messages.InstallSnapshot(term, leader_id, snapshot, piece, done)
+
+
+def read_timeout_now(**arguments: Any) -> messages.TimeoutNow:
+    """
+    Return the request that these arguments of :class:`TimeoutNow` are.
+    """
+    return messages.TimeoutNow(**arguments)
+
+
 def results_of(response: Response) -> dict[str, Any]:
     """
     Return a response as the results of its Command.
@@ -200,6 +237,10 @@ def results_of(response: Response) -> dict[str, Any]:
                 "conflict_term": response.conflict_term,
                 "conflict_index": response.conflict_index,
             }
+        case messages.InstallSnapshotResponse():
+            return {"term": response.term, "next_offset": response.next_offset}
+        case messages.TimeoutNowResponse():
+            return {"term": response.term}
         case _:
             assert_never(response)
 
@@ -213,5 +254,9 @@ def read_response(request: Request, results: dict[str, Any]) -> Response:
             return messages.RequestVoteResponse(**results)
         case messages.AppendEntries():
             return messages.AppendEntriesResponse(**results)
+        case messages.InstallSnapshot():
+            return messages.InstallSnapshotResponse(**results)
+        case messages.TimeoutNow():
+            return messages.TimeoutNowResponse(**results)
         case _:
             assert_never(request)

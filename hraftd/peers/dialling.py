@@ -23,8 +23,9 @@ from twisted.internet.error import (
 from twisted.internet.protocol import Factory
 
 from hraftd.addresses import parse_address
-from hraftd.peers.commands import Refused
-from hraftd.peers.outbound import NotConnected, OutboundPeer
+from hraftd.peers.hello import Refused
+from hraftd.peers.outbound import OutboundPeer
+from hraftd.peers.questions import NotConnected
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     )
 
     from hraftd.peers.boxes import BoxStream
-    from hraftd.peers.outbound import Introduction
+    from hraftd.peers.hello import Introduction
 
 __all__ = ["CONNECT_SECONDS", "explain", "open_peer"]
 

@@ -1,10 +1,8 @@
 """
 One connection from another server, or from whoever has found our port.
 
-An :class:`InboundPeer` finds the responder to each Command of
-:mod:`hraftd.peers.commands` and passes requests on to
-:meth:`hraftd.server.RaftServer.handle`. That is the "Receiver implementation" of the
-paper's RPC boxes; nothing here knows what is in it.
+An :class:`InboundPeer` answers the Hello itself and finds the responder to each other
+Command in :mod:`hraftd.peers.responders`.
 
 The rules of a connection:
 
@@ -12,11 +10,13 @@ The rules of a connection:
    stranger gets ten seconds and 64 KiB for it.
 2. A Hello that cannot be accepted is answered with a sentence that says why, and the
    connection is closed.
-3. Who said Hello speaks for itself alone: the candidate or leader of every request is
-   the sender of the Hello.
+3. Who said Hello speaks for itself alone: the candidate or leader of every RPC of Raft
+   is the sender of the Hello.
 4. Anything that no correct peer sends, from bytes that are no AMP to a request that
-   breaks Raft's rules, closes this connection with one line in the log. It has no other
-   effect, here or on other connections.
+   breaks Raft's rules, closes this connection with one line in the log, or with none if
+   there are many (:mod:`hraftd.peers.complaints`). It has no other effect, here or on
+   other connections.
+5. Declining what a peer asks for its clients is an answer like any other.
 """
 
 from __future__ import annotations
@@ -39,19 +39,11 @@ from twisted.protocols.amp import (
 from zope.interface import implementer
 
 from hraftd.codec import CodecError
+from hraftd.errors import Stopped, WrongCluster
 from hraftd.peers.boxes import MAX_BOX, BoxStream
-from hraftd.peers.commands import (
-    AppendEntries,
-    Hello,
-    Refused,
-    RequestVote,
-    Versions,
-    read_append_entries,
-    read_request_vote,
-    results_of,
-)
+from hraftd.peers.hello import Hello, Refused, Versions
+from hraftd.peers.responders import Responders
 from hraftd.raft.errors import ProtocolViolation
-from hraftd.server import Stopped, WrongCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +52,6 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from hraftd.peers.locator import PeerFactory
-    from hraftd.raft.messages import Request
     from hraftd.server import RaftServer
 
 __all__ = ["HELLO_SECONDS", "InboundPeer"]
@@ -97,11 +88,10 @@ class InboundPeer(CommandLocator):
         self._host = host
         self._address = host if port is None else f"{host} port {port}"
         self._dispatcher = BoxDispatcher(self)
+        self._responders = Responders(raft_server)
         self._deadline = factory.clock.callLater(HELLO_SECONDS, self._too_late)
         #: Whether a Hello has come in.
         self._greeted = False
-        #: The peer's id, once its Hello is accepted.
-        self._sender: str | None = None
         #: Whether all is said that there is to say about this connection.
         self._finished = False
 
@@ -153,19 +143,26 @@ class InboundPeer(CommandLocator):
     def _too_late(self) -> None:
         self._drop(f"said no Hello within {HELLO_SECONDS:.0f} s")
 
-    def _drop(self, reason: str) -> None:
+    def _drop(self, what: str, details: str = "") -> None:
         """
         Close the connection for what the peer did.
 
-        :param reason: goes on from "a connection that ...".
+        :param what: goes on from "a connection that ...".
+        :param details: follow it; they may be in the peer's own words.
         """
         if not self._finished:
             self._finished = True
-            self._log.warn(
-                "closed a connection from {address} that {reason}",
-                address=self._address,
-                sender=self._sender,
-                reason=reason,
+            sender = self._responders.sender
+            self._factory.complaints.make(
+                self._host if sender is None else f"{self._host} {sender}",
+                what,
+                lambda more: self._log.warn(
+                    "closed a connection from {address} that {reason}{more}",
+                    address=self._address,
+                    sender=sender,
+                    reason=what + details,
+                    more=more,
+                ),
             )
         self.stream.abort()
 
@@ -180,10 +177,12 @@ class InboundPeer(CommandLocator):
         AMP would log a traceback for each of them and go on.
         """
         respond = CommandLocator.locateResponder(self, name)
+        if respond is None:
+            respond = CommandLocator.locateResponder(self._responders, name)
 
         def answer(box: AmpBox) -> Deferred[AmpBox]:
             if respond is None:
-                return self._unanswered(f"sent the unknown command {_brief(name)}")
+                return self._unanswered("sent an unknown command", f": {_brief(name)}")
             size = self.stream.box_size
             try:
                 # Raises only where the arguments cannot be read: what happens after
@@ -191,7 +190,7 @@ class InboundPeer(CommandLocator):
                 answered: Deferred[AmpBox] = respond(box)
             except (KeyError, ValueError) as error:
                 return self._unanswered(
-                    f"sent {_brief(name)} with wrong arguments: {_brief(error)}"
+                    f"sent {name.decode()} with wrong arguments", f": {_brief(error)}"
                 )
             return answered.addErrback(self._failed).addBoth(self._answered, size)
 
@@ -201,19 +200,20 @@ class InboundPeer(CommandLocator):
         self.stream.answered(size)
         return answer
 
-    def _unanswered(self, reason: str) -> Deferred[AmpBox]:
+    def _unanswered(self, what: str, details: str) -> Deferred[AmpBox]:
         """
         Drop the connection, and with it whatever waits for an answer.
         """
-        self._drop(reason)
+        self._drop(what, details)
         return Deferred()
 
     def _failed(self, failure: Failure) -> Deferred[AmpBox]:
         if failure.check(RemoteAmpError):
-            # A refusal, in AMP's form.
+            # A refusal, or what a leader declines, in AMP's form.
             return fail(failure)
         if failure.check(ProtocolViolation, CodecError):
-            return self._unanswered(f"broke the rules: {failure.getErrorMessage()}")
+            details = failure.getErrorMessage()[:300]
+            return self._unanswered("broke the rules", f": {details}")
         if not failure.check(Stopped):
             self._log.failure(
                 "a request from {address} failed", failure, address=self._address
@@ -222,7 +222,7 @@ class InboundPeer(CommandLocator):
         self.stream.abort()
         return Deferred()
 
-    # The responders.
+    # The introduction.
 
     @Hello.responder
     async def hello(
@@ -258,7 +258,7 @@ class InboundPeer(CommandLocator):
 
     def _accept(self, sender: str) -> None:
         self._stop_deadline()
-        self._sender = sender
+        self._responders.sender = sender
         self.stream.limit = MAX_BOX
         self.stream.limit_unanswered()
         self._factory.refusals.pop((self._host, sender), None)
@@ -277,31 +277,6 @@ class InboundPeer(CommandLocator):
             self._finished = True
             self._factory.note_refusal(self._host, sender, reason)
         raise Refused(reason)
-
-    @RequestVote.responder
-    async def request_vote(self, **arguments: Any) -> dict[str, Any]:
-        """
-        Figure 2, "RequestVote RPC".
-        """
-        request = read_request_vote(**arguments)
-        return await self._handle(request.candidate_id, request)
-
-    @AppendEntries.responder
-    async def append_entries(self, **arguments: Any) -> dict[str, Any]:
-        """
-        Figure 2, "AppendEntries RPC".
-        """
-        request = read_append_entries(**arguments)
-        return await self._handle(request.leader_id, request)
-
-    async def _handle(self, speaker: str, request: Request) -> dict[str, Any]:
-        if self._sender is None:
-            raise ProtocolViolation("its Hello was not accepted yet")
-        if speaker != self._sender:
-            raise ProtocolViolation(
-                f"{self._sender} said Hello, and this is from {speaker}"
-            )
-        return results_of(await self._raft_server.handle(request))
 
 
 def _brief(something: object) -> str:

@@ -15,9 +15,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from hraftd.peers.commands import Refused
+from hraftd.errors import NotReached
 from hraftd.peers.dialling import explain, open_peer
-from hraftd.peers.outbound import NotConnected
+from hraftd.peers.hello import Refused
+from hraftd.peers.questions import NotConnected
 
 if TYPE_CHECKING:
     from random import Random
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
     from twisted.python.failure import Failure
 
-    from hraftd.peers.outbound import Introduction, OutboundPeer
+    from hraftd.leader_requests import LeaderRequest
+    from hraftd.peers.hello import Introduction
+    from hraftd.peers.outbound import OutboundPeer
+    from hraftd.proposals import Applied
     from hraftd.raft.messages import Request, Response
 
 __all__ = ["Link"]
@@ -131,6 +135,21 @@ class Link(Service):
         if self._peer is None:
             return fail(NotConnected(f"no link to {self._server_id} is open"))
         return self._peer.call(request)
+
+    @property
+    def is_open(self) -> bool:
+        """
+        Whether there is a connection that has said Hello and was welcome.
+        """
+        return self._peer is not None
+
+    def ask(self, request: LeaderRequest, seconds: float) -> Deferred[Applied | int]:
+        """
+        Ask for something for a client; see :meth:`hraftd.interfaces.IPeers.ask`.
+        """
+        if self._peer is None:
+            return fail(NotReached(f"no link to {self._server_id} is open"))
+        return self._peer.ask(request, seconds)
 
     def _dial(self) -> None:
         self._pause = None

@@ -3,7 +3,8 @@ The ways to the other servers.
 
 :class:`PeerLinks` keeps a :class:`~hraftd.peers.link.Link` to each other member of the
 configuration, which goes on trying to have one connection that has said Hello and was
-welcome. A call goes out at once or not at all; Raft asks again anyway.
+welcome. A call goes out at once or not at all; Raft asks again anyway. So does what is
+asked for clients, who may not want it done twice.
 
 Raft 5.1: servers retry RPCs, and issue them in parallel.
 """
@@ -17,17 +18,22 @@ from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, DeferredList, fail
 from zope.interface import implementer
 
+from hraftd.errors import NotReached
 from hraftd.interfaces import IPeers
-from hraftd.peers.commands import OUR_VERSIONS, Versions
 from hraftd.peers.dialling import explain, open_peer
+from hraftd.peers.hello import OUR_VERSIONS, Introduction, Versions
 from hraftd.peers.link import Link
-from hraftd.peers.outbound import Introduction, NotConnected
+from hraftd.peers.questions import NotConnected
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
-    from hraftd.raft.configuration import Configuration, Server
+    from hraftd.leader_requests import LeaderRequest
+    from hraftd.proposals import Applied
+    from hraftd.raft.configuration import Server
     from hraftd.raft.messages import Call, Response
 
 __all__ = ["NotConnected", "PeerLinks", "ProbeFailed"]
@@ -90,24 +96,23 @@ class PeerLinks(MultiService):
         links: Deferred[Any] = MultiService.stopService(self)
         return DeferredList([links, *self._closing]).addCallback(lambda _: None)
 
-    def configure(self, cluster_id: str, configuration: Configuration) -> None:
+    def configure(self, cluster_id: str, servers: Sequence[Server]) -> None:
         """
-        Keep a link to each member but oneself, and let go of all others.
+        Keep a link to each of these but oneself, and let go of all others.
 
-        A link whose member has not moved stays as it is.
+        A link whose server has not moved stays as it is.
         """
         introduction = Introduction(cluster_id, self._server_id, self._versions)
         self._introduction = introduction
+        addresses = {server.id: server.raft for server in servers}
         for server_id, link in list(self._links.items()):
-            member = configuration.get(server_id)
             if (
-                member is None
-                or member.raft != link.address
+                addresses.get(server_id) != link.address
                 or link.introduction != introduction
             ):
                 del self._links[server_id]
                 self._let_go(link)
-        for server in configuration.servers:
+        for server in servers:
             if server.id != self._server_id and server.id not in self._links:
                 link = Link(
                     self._reactor,
@@ -126,6 +131,13 @@ class PeerLinks(MultiService):
             self._closing[closing] = None
             closing.addCallback(lambda _: self._closing.pop(closing))
 
+    def is_linked(self, server_id: str) -> bool:
+        """
+        Whether there is an open link to that server at this moment.
+        """
+        link = self._links.get(server_id)
+        return link is not None and link.is_open
+
     def call(self, call: Call) -> Deferred[Response]:
         """
         Send one request; see :meth:`hraftd.interfaces.IPeers.call`.
@@ -134,6 +146,24 @@ class PeerLinks(MultiService):
         if link is None:
             return fail(NotConnected(f"{call.to} is no other member"))
         return link.call(call.request)
+
+    def ask(
+        self, server_id: str, request: LeaderRequest, seconds: float
+    ) -> Deferred[Applied | int]:
+        """
+        Ask a server for something on behalf of a client.
+
+        :return: what it came to. Fails with what the server declined it with; with
+            :exc:`~hraftd.errors.NotReached` if there is no open link to it, or
+            :exc:`~hraftd.errors.Overloaded` if it has too much to answer already, and
+            then it was not asked; with :exc:`ValueError` if the request has no form on
+            the wire; with :exc:`NotConnected` if the connection is lost meanwhile; and
+            with :exc:`twisted.internet.defer.TimeoutError` after so many seconds.
+        """
+        link = self._links.get(server_id)
+        if link is None:
+            return fail(NotReached(f"{server_id} is no other member"))
+        return link.ask(request, seconds)
 
     def probe(self, server: Server) -> Deferred[None]:
         """

@@ -13,7 +13,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
-from hraftd.peers.commands import OUR_VERSIONS, Versions
+from hraftd.peers.complaints import Complaints
+from hraftd.peers.hello import OUR_VERSIONS, Versions
 from hraftd.peers.inbound import InboundPeer
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ __all__ = ["PeerFactory"]
 #: So many refusals are remembered, to log each only once.
 MAX_REFUSALS = 256
 
+#: So many refusals of callers from one host are logged at first, and then one a minute:
+#: all servers of a cluster may run on one.
+REFUSALS_LOGGED = 20
+
 
 class PeerFactory(Factory):
     """
@@ -36,6 +41,7 @@ class PeerFactory(Factory):
     :ivar versions: the wire versions that are spoken here.
     :ivar refusals: the last sentence that each sender was refused with, by its host
         and id.
+    :ivar complaints: decides which lines about strangers go to the log.
     """
 
     noisy = False
@@ -54,6 +60,7 @@ class PeerFactory(Factory):
         self.clock = clock
         self.versions = versions
         self.refusals: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self.complaints = Complaints(clock)
         self._raft_server = raft_server
         self._peers: dict[InboundPeer, None] = {}
         self._all_lost: list[Deferred[None]] = []
@@ -95,11 +102,17 @@ class PeerFactory(Factory):
         Log that a peer was refused, unless it just tries again and again.
         """
         if self.refusals.pop((host, sender), None) != reason:
-            self._log.warn(
-                "refused {sender} at {host}: {reason}",
-                sender=sender,
-                host=host,
-                reason=reason,
+            self.complaints.make(
+                host,
+                "refused",
+                lambda more: self._log.warn(
+                    "refused {sender} at {host}: {reason}{more}",
+                    sender=sender,
+                    host=host,
+                    reason=reason,
+                    more=more,
+                ),
+                first=REFUSALS_LOGGED,
             )
         self.refusals[host, sender] = reason
         if len(self.refusals) > MAX_REFUSALS:

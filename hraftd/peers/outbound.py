@@ -1,9 +1,8 @@
 """
-One connection to another server, and the questions on it.
+One connection to another server.
 
-What is asked is answered by tag, so answers may come in any order. Each question has a
-time limit; when it passes, the connection is given up, and all questions on it fail. A
-peer that answers with anything but an answer loses the connection too.
+Only answers come in on it; by their tags they find their questions, in any order
+(:mod:`hraftd.peers.questions`).
 
 How a connection is opened is told in :mod:`hraftd.peers.dialling`, and how it is kept
 open in :mod:`hraftd.peers.links`.
@@ -11,10 +10,9 @@ open in :mod:`hraftd.peers.links`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from attrs import frozen
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.protocols.amp import (
     ANSWER,
@@ -29,53 +27,22 @@ from twisted.protocols.amp import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from hraftd.peers.boxes import BoxStream
-from hraftd.peers.commands import (
-    Hello,
-    Refused,
-    Versions,
-    arguments_of,
-    read_response,
-)
+from hraftd.peers.boxes import MAX_BOX, BoxStream
+from hraftd.peers.hello import Hello, Versions
+from hraftd.peers.questions import NotConnected, Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from twisted.internet.interfaces import IReactorTime
-    from twisted.protocols.amp import AmpBox, Command, IBoxSender
+    from twisted.protocols.amp import AmpBox, IBoxSender
 
+    from hraftd.leader_requests import LeaderRequest
+    from hraftd.peers.hello import Introduction
+    from hraftd.proposals import Applied
     from hraftd.raft.messages import Request, Response
 
-__all__ = [
-    "ANSWER_RATE",
-    "ANSWER_SECONDS",
-    "Introduction",
-    "NotConnected",
-    "OutboundPeer",
-]
-
-#: Seconds to wait for an answer, and bytes that are carried there in a second besides.
-ANSWER_SECONDS = 2.0
-ANSWER_RATE = 256 << 10
-
-
-class NotConnected(ConnectionError):
-    """
-    The peer is not connected, or is not any more. The text is a sentence.
-
-    If the request was sent, the peer may have received it.
-    """
-
-
-@frozen
-class Introduction:
-    """
-    What a server says of itself when it calls another.
-    """
-
-    cluster_id: str
-    sender: str
-    versions: Versions
+__all__ = ["OutboundPeer"]
 
 
 @implementer(IBoxReceiver)
@@ -100,11 +67,9 @@ class OutboundPeer:
         """
         self.lost: Deferred[None] = Deferred()
         self._who = f"the server at {address}"
-        self._clock = clock
         self.stream = BoxStream(self, self._blame)
         self._dispatcher = BoxDispatcher(CommandLocator())
-        #: Bytes of the entries that were sent and not answered.
-        self._unanswered = 0
+        self._questions = Questions(self._dispatcher, clock, self._who, self._blame)
         self._over = False
 
     # The life of the connection.
@@ -178,7 +143,7 @@ class OutboundPeer:
         :raises NotConnected: if it does not answer, or is another than it should be.
         """
         ours = introduction.versions
-        results = await self._ask(
+        results = await self._questions.send(
             Hello,
             {
                 "version": ours.newest,
@@ -196,52 +161,16 @@ class OutboundPeer:
             raise NotConnected(
                 f"{self._who} speaks {theirs}, {introduction.sender} speaks {ours}"
             )
+        self.stream.limit = MAX_BOX
 
     def call(self, request: Request) -> Deferred[Response]:
         """
-        Send a request.
-
-        :return: the answer; fails with :exc:`NotConnected`, or with
-            :exc:`ValueError` if the request cannot be written.
+        Send a request of Raft; see :meth:`hraftd.peers.questions.Questions.call`.
         """
-        try:
-            command, arguments = arguments_of(request)
-        except ValueError:
-            return fail()
-        answer = self._ask(command, arguments, len(arguments.get("entries", b"")))
-        return answer.addCallback(lambda results: read_response(request, results))
+        return self._questions.call(request)
 
-    def _ask(
-        self, command: type[Command], arguments: dict[str, Any], size: int = 0
-    ) -> Deferred[dict[str, Any]]:
-        try:
-            asked: Deferred[dict[str, Any]] = self._dispatcher.callRemote(
-                command, **arguments
-            )
-        except ValueError:
-            return fail()
-        # A small request waits behind the large ones before it.
-        self._unanswered += size
-        limit = ANSWER_SECONDS + self._unanswered / ANSWER_RATE
-        overdue = self._clock.callLater(
-            limit, self._blame, f"did not answer within {limit:.1f} s"
-        )
-
-        def ended(result: dict[str, Any] | Failure) -> dict[str, Any] | Failure:
-            self._unanswered -= size
-            if overdue.active():
-                overdue.cancel()
-            return result
-
-        # A failure that is left in AMP's own Deferred would be logged by AMP.
-        answer: Deferred[dict[str, Any]] = Deferred()
-        asked.addBoth(ended).addErrback(self._no_answer)
-        asked.addCallbacks(answer.callback, answer.errback)
-        return answer
-
-    def _no_answer(self, failure: Failure) -> Failure:
-        if failure.check(Refused, NotConnected):
-            return failure
-        reason = f"{self._who} gave a wrong answer: {failure.getErrorMessage()[:200]}"
-        self.abort(reason)
-        return Failure(NotConnected(reason))
+    def ask(self, request: LeaderRequest, seconds: float) -> Deferred[Applied | int]:
+        """
+        Ask for a client; see :meth:`hraftd.peers.questions.Questions.ask`.
+        """
+        return self._questions.ask(request, seconds)

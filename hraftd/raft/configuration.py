@@ -60,6 +60,8 @@ class Suffrage(Enum):
     #: Receives entries but counts for nothing until it has caught up
     #: (dissertation 4.2.1); then the leader makes it a voter.
     LEARNER = "learner"
+    #: Receives entries and never counts: for reads, or as a copy far away.
+    NONVOTER = "nonvoter"
 
 
 @frozen
@@ -116,7 +118,7 @@ class Configuration:
     @property
     def learners(self) -> tuple[Server, ...]:
         """
-        The members that are still catching up.
+        The members without a vote, for now or for ever.
         """
         return tuple(server for server in self.servers if not server.is_voter)
 
@@ -143,19 +145,20 @@ class Configuration:
         agreeing = sum(1 for server in self.voters if server.id in server_ids)
         return agreeing >= self.majority
 
-    def with_learner(self, newcomer: Server) -> Configuration:
+    def with_server(self, newcomer: Server) -> Configuration:
         """
-        Add one more member, which does not vote yet.
+        Let a server be a member at these addresses, with or without a vote.
 
-        :raises MembershipConflict: if the id, or one of the addresses, belongs
-            to a member already.
+        Who is to vote and is new, or was none of the voters, begins as a learner. A
+        member that moves keeps its vote; without a new HTTP address it keeps the old.
+
+        :return: this configuration if there is nothing to change.
+        :raises MembershipConflict: if one of the addresses belongs to another member,
+            or if the only voter is not to vote any more.
         """
-        known = self.get(newcomer.id)
-        if known is not None:
-            raise MembershipConflict(
-                f"{newcomer.id} is a member already, at {known.raft}"
-            )
         for member in self.servers:
+            if member.id == newcomer.id:
+                continue
             if member.raft == newcomer.raft:
                 raise MembershipConflict(
                     f"the Raft address {newcomer.raft} belongs to {member.id}"
@@ -164,8 +167,36 @@ class Configuration:
                 raise MembershipConflict(
                     f"the HTTP address {newcomer.http} belongs to {member.id}"
                 )
-        learner = evolve(newcomer, suffrage=Suffrage.LEARNER)
-        return Configuration((*self.servers, learner))
+        known = self.get(newcomer.id)
+        http = newcomer.http or (known.http if known else "")
+        suffrage = Suffrage.LEARNER
+        if newcomer.suffrage is Suffrage.NONVOTER:
+            suffrage = Suffrage.NONVOTER
+            self._check_others_vote(newcomer.id)
+        elif known is not None and known.suffrage is not Suffrage.NONVOTER:
+            suffrage = known.suffrage
+        member = evolve(newcomer, http=http, suffrage=suffrage)
+        return self if member == known else self._with(member)
+
+    def without(self, server_id: str) -> Configuration:
+        """
+        Remove a member.
+
+        :raises KeyError: if there is no such member.
+        :raises MembershipConflict: if nobody would be left to vote.
+        """
+        leaving = self._by_name[server_id]
+        self._check_others_vote(server_id)
+        return Configuration(
+            tuple(server for server in self.servers if server is not leaving)
+        )
+
+    def _check_others_vote(self, server_id: str) -> None:
+        if [server.id for server in self.voters] == [server_id]:
+            raise MembershipConflict(
+                f"{server_id} is the only voter, and a cluster needs one; let another "
+                "node join first"
+            )
 
     def with_voter(self, server_id: str) -> Configuration:
         """
@@ -173,6 +204,8 @@ class Configuration:
 
         :raises KeyError: if there is no such member.
         """
-        promoted = evolve(self._by_name[server_id], suffrage=Suffrage.VOTER)
-        others = tuple(server for server in self.servers if server.id != server_id)
-        return Configuration((*others, promoted))
+        return self._with(evolve(self._by_name[server_id], suffrage=Suffrage.VOTER))
+
+    def _with(self, member: Server) -> Configuration:
+        others = tuple(server for server in self.servers if server.id != member.id)
+        return Configuration((*others, member))

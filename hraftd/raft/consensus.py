@@ -6,34 +6,38 @@ the passing of time (:meth:`~ConsensusModule.tick`), the requests of peers
 (:meth:`~ConsensusModule.handle`), the answers to its own
 (:meth:`~ConsensusModule.response_received`, :meth:`~ConsensusModule.call_failed`)
 and what clients want (:meth:`~ConsensusModule.propose`,
-:meth:`~ConsensusModule.add_server`). It *says* what has to be done about them
-(:meth:`~ConsensusModule.ready`), and is told when that is on disk
-(:meth:`~ConsensusModule.advance`). It never waits, and two of them that are given
-the same do the same.
+:meth:`~ConsensusModule.read_index` and those below them). It *says* what has to be done
+about them (:meth:`~ConsensusModule.ready`), and is told when that is done
+(:meth:`~ConsensusModule.advance`, :meth:`~ConsensusModule.restored`,
+:meth:`~ConsensusModule.fetched`). It never waits, and two of them that are given the
+same do the same.
 
-Implements Raft 5 (leader election, log replication, safety), 8 (the no-op), and of
-the dissertation 4.1 to 4.2.3 (adding servers one at a time, catching up, the lease on
-votes), 6.2 (a leader without a majority steps down), 9.6 (pre-vote) and 10.2.1 (the
-leader writes to its disk beside replicating). Snapshots, removal of servers,
-leadership transfer and linearizable reads are not here yet.
+Implements Raft 5 (leader election, log replication, safety), 7 (snapshots), 8 (the
+no-op), and of the dissertation 3.10 (leadership transfer), 4 (membership changes, one
+server at a time; catching up; the lease on votes), 6.2 (a leader without a majority
+steps down), 6.4 (reads without the log), 9.6 (pre-vote) and 10.2.1 (the leader writes
+to its disk beside replicating).
 
 Departures from the paper:
 
 - A request for a vote is refused without looking at its term while the leader is
-  alive (dissertation 4.2.3), unless the leader itself asks.
+  alive (dissertation 4.2.3), unless the leader itself asks, or has asked for it.
 - A candidate counts its own vote, and a leader its own log, only when its disk has
   them; the paper counts them at once and writes before it sends.
 - AppendEntries goes to one follower one at a time, but for heartbeats.
+- A follower answers a piece of a snapshot with what it needs next; the paper's answer
+  has only the term.
 
 What only a leader does is in :mod:`hraftd.raft.leader`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from hraftd.raft.configuration import Configuration, Server
 from hraftd.raft.errors import NotLeader, ProtocolViolation
+from hraftd.raft.incoming import IncomingSnapshot
 from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
@@ -41,16 +45,24 @@ from hraftd.raft.messages import (
     Call,
     Entry,
     HardState,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    NoOp,
+    Piece,
     Request,
     RequestVote,
     RequestVoteResponse,
     Response,
+    Snapshot,
+    TimeoutNow,
+    TimeoutNowResponse,
 )
-from hraftd.raft.ready import Ready, Timing
+from hraftd.raft.ready import ConfirmedRead, Fetch, Ready, Timing
 from hraftd.raft.roles import Candidate, Follower, PreCandidate
 from hraftd.raft.state import ServerState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from random import Random
 
     from hraftd.raft.log import Log
@@ -92,7 +104,15 @@ class ConsensusModule(ServerState):
         self._handed_out = log.snapshot_index
         self._saved_hard_state = hard_state
         self._saving: Ready | None = None
-        self._announced: Configuration | None = None
+        self._announced: tuple[Server, ...] | None = None
+
+        #: The snapshot that is being received; its pieces that are not on disk yet.
+        self._incoming: IncomingSnapshot | None = None
+        self._pieces: list[Piece] = []
+        #: The snapshot that was installed and is not on disk yet; and the one that is
+        #: not in the state machine yet.
+        self._installed: Snapshot | None = None
+        self._to_restore: Snapshot | None = None
 
         self._heard_leader_at: int | None = None
         self._election_due = 0
@@ -194,9 +214,17 @@ class ConsensusModule(ServerState):
 
         :raises ProtocolViolation: if no correct server can have sent this.
         """
-        if isinstance(request, RequestVote):
-            return self._handle_request_vote(request)
-        return self._handle_append_entries(request)
+        match request:
+            case RequestVote():
+                return self._handle_request_vote(request)
+            case AppendEntries():
+                return self._handle_append_entries(request)
+            case InstallSnapshot():
+                return self._handle_install_snapshot(request)
+            case TimeoutNow():
+                return self._handle_timeout_now(request)
+            case _:
+                assert_never(request)
 
     def _handle_request_vote(self, request: RequestVote) -> RequestVoteResponse:
         """
@@ -205,8 +233,13 @@ class ConsensusModule(ServerState):
         refusal = RequestVoteResponse(self.current_term, False)
         # While the leader is alive nobody else needs votes, whatever the term: this
         # keeps servers that were cut off or removed from disturbing (dissertation
-        # 4.2.3). The leader itself may ask, after a restart (hashicorp 605).
-        if self._leader_is_alive() and request.candidate_id != self.leader_id:
+        # 4.2.3). The leader itself may ask, after a restart (hashicorp 605), and so
+        # may the server to which it hands over.
+        if (
+            self._leader_is_alive()
+            and request.candidate_id != self.leader_id
+            and not request.leadership_transfer
+        ):
             return refusal
         up_to_date = self.log.is_up_to_date(
             request.last_log_index, request.last_log_term
@@ -252,18 +285,9 @@ class ConsensusModule(ServerState):
         # 1. Reply false if term < currentTerm.
         if request.term < self.current_term:
             return AppendEntriesResponse(self.current_term, False)
-        if request.term == self.current_term and (
-            isinstance(self.role, Leader)
-            or self.leader_id not in (None, request.leader_id)
-        ):
-            raise ProtocolViolation(
-                f"{request.leader_id} claims to lead term {request.term}, which "
-                f"{self.leader_id} leads"
-            )
+        self._check_only_leader(request)
         _check_entries(request)
-        self._become_follower(request.term, request.leader_id)
-        self._reset_election_timer()
-        self._heard_leader_at = self.now
+        self._hear_leader(request)
 
         prev_index, prev_term = request.prev_log_index, request.prev_log_term
         entries = request.entries
@@ -292,6 +316,29 @@ class ConsensusModule(ServerState):
         verified = max(prev_index, request.prev_log_index + len(request.entries))
         self.commit_to(min(request.leader_commit, verified))
         return AppendEntriesResponse(self.current_term, True)
+
+    def _check_only_leader(
+        self, request: AppendEntries | InstallSnapshot | TimeoutNow
+    ) -> None:
+        """
+        Refuse to believe in two leaders of one term (Raft 5.2).
+        """
+        if request.term == self.current_term and (
+            isinstance(self.role, Leader)
+            or self.leader_id not in (None, request.leader_id)
+        ):
+            raise ProtocolViolation(
+                f"{request.leader_id} claims to lead term {request.term}, which "
+                f"{self.leader_id} leads"
+            )
+
+    def _hear_leader(self, request: AppendEntries | InstallSnapshot) -> None:
+        """
+        Recognise the sender as the leader of its term, which is no older than ours.
+        """
+        self._become_follower(request.term, request.leader_id)
+        self._reset_election_timer()
+        self._heard_leader_at = self.now
 
     def _reject(self, prev_index: int) -> AppendEntriesResponse:
         """
@@ -328,6 +375,70 @@ class ConsensusModule(ServerState):
                 f"that entries up to {self.commit_index} are committed"
             )
 
+    def _handle_install_snapshot(
+        self, request: InstallSnapshot
+    ) -> InstallSnapshotResponse:
+        """
+        InstallSnapshot RPC, receiver implementation (figure 13).
+        """
+        # 1. Reply immediately if term < currentTerm.
+        if request.term < self.current_term:
+            return InstallSnapshotResponse(self.current_term, 0)
+        self._check_only_leader(request)
+        self._hear_leader(request)
+        snapshot = request.snapshot
+        if snapshot.last_index <= self.commit_index:
+            # It holds nothing that is not here.
+            return InstallSnapshotResponse(self.current_term, snapshot.size)
+        # 2. Create new snapshot file if first chunk (offset is 0).
+        incoming = self._incoming
+        if incoming is None or incoming.snapshot != snapshot:
+            incoming = IncomingSnapshot(snapshot)
+        # 3. Write data into snapshot file at given offset. What does not follow was
+        # sent twice, or belongs to what was lost in a restart: say what is needed.
+        if request.piece.offset != incoming.next_offset:
+            return InstallSnapshotResponse(self.current_term, incoming.next_offset)
+        # If the piece is a wrong one, all of them are thrown away.
+        self._incoming = None
+        incoming.add(request)
+        self._incoming = incoming
+        self._pieces.append(request.piece)
+        # 4. Reply and wait for more data chunks if done is false.
+        if incoming.is_complete:
+            self._install(snapshot)
+        return InstallSnapshotResponse(self.current_term, incoming.next_offset)
+
+    def _install(self, snapshot: Snapshot) -> None:
+        """
+        InstallSnapshot RPC, steps 5 to 8.
+
+        Of the old log's entries on disk, those that are committed agree with the
+        snapshot; the disk follows with the next save, the state machine after that.
+        """
+        self._incoming = None
+        self.stable_index = min(self.stable_index, self.commit_index)
+        # 5. to 7. Discard the log; but not what follows the snapshot's last entry.
+        self.log.install(snapshot)
+        self.commit_to(snapshot.last_index)
+        # 8. Reset state machine using snapshot contents.
+        self._installed = self._to_restore = snapshot
+
+    def _handle_timeout_now(self, request: TimeoutNow) -> TimeoutNowResponse:
+        """
+        Campaign at once, without a pre-vote: the leader wants it (dissertation 3.10).
+
+        A request that comes late, when another term has begun, does nothing (raft-rs
+        234); nor does one from who does not lead.
+        """
+        self._check_only_leader(request)
+        if (
+            request.term == self.current_term
+            and request.leader_id == self.leader_id
+            and self._may_campaign()
+        ):
+            self._start_election(leadership_transfer=True)
+        return TimeoutNowResponse(self.current_term)
+
     def response_received(self, call: Call, response: Response) -> None:
         """
         Take a peer's answer to one of ours.
@@ -345,6 +456,12 @@ class ConsensusModule(ServerState):
             case AppendEntries() as request, AppendEntriesResponse():
                 if isinstance(self.role, Leader):
                     self.role.append_answered(call, request, response)
+            case InstallSnapshot() as request, InstallSnapshotResponse():
+                if isinstance(self.role, Leader):
+                    self.role.piece_answered(call, request, response)
+            case TimeoutNow(), TimeoutNowResponse():
+                # What comes of it shows in the elections.
+                pass
             case _:
                 raise TypeError(f"{response} does not answer {call.request}")
 
@@ -365,17 +482,26 @@ class ConsensusModule(ServerState):
             self._reset_election_timer()
             if self._may_campaign():
                 self._start_pre_vote()
+            elif isinstance(self.role, Follower):
+                # Who cannot campaign must not send clients to a leader that is gone.
+                self.role = Follower()
 
     def _may_campaign(self) -> bool:
         """
         Whether this server is a voter, and not still about to vote for itself.
 
-        One that is no voter, as far as it knows, waits to be made one. And a disk
-        slower than the timeout must not keep every campaign from its own vote.
+        One that is no voter, as far as it knows, waits to be made one. But as long as
+        it does not know that its removal is committed it may be needed to commit it,
+        though its own vote does not count any more (dissertation 4.2.2; cowsql 150).
+        And a disk slower than the timeout must not keep every campaign from its own
+        vote.
         """
         if isinstance(self.role, Candidate) and self.server_id not in self.role.votes:
             return False
-        return self.configuration.is_voter(self.server_id)
+        return any(
+            configuration.is_voter(self.server_id)
+            for configuration in self.log.configurations_since(self.commit_index)
+        )
 
     def _reset_election_timer(self) -> None:
         """
@@ -392,7 +518,7 @@ class ConsensusModule(ServerState):
         self._request_votes(self.current_term + 1, pre_vote=True)
         self._count_votes()
 
-    def _start_election(self) -> None:
+    def _start_election(self, *, leadership_transfer: bool = False) -> None:
         """
         Increment currentTerm, vote for self, send RequestVote RPCs (Raft 5.2).
 
@@ -402,9 +528,13 @@ class ConsensusModule(ServerState):
         self.voted_for = self.server_id
         self.role = Candidate()
         self._reset_election_timer()
-        self._request_votes(self.current_term, pre_vote=False)
+        self._request_votes(
+            self.current_term, pre_vote=False, leadership_transfer=leadership_transfer
+        )
 
-    def _request_votes(self, term: int, *, pre_vote: bool) -> None:
+    def _request_votes(
+        self, term: int, *, pre_vote: bool, leadership_transfer: bool = False
+    ) -> None:
         """
         Ask all other voters.
         """
@@ -414,6 +544,7 @@ class ConsensusModule(ServerState):
             last_log_index=self.log.last_index,
             last_log_term=self.log.last_term,
             pre_vote=pre_vote,
+            leadership_transfer=leadership_transfer,
         )
         # What an earlier campaign had not sent yet nobody needs any more.
         self.calls = [
@@ -465,7 +596,7 @@ class ConsensusModule(ServerState):
         leader_id = self.leader_id
         raise NotLeader(self.configuration.get(leader_id) if leader_id else None)
 
-    def propose(self, command: bytes) -> Entry:
+    def propose(self, command: bytes | NoOp) -> Entry:
         """
         Append a client's command to the log (Raft 5.3).
 
@@ -473,25 +604,108 @@ class ConsensusModule(ServerState):
             handed out in :attr:`Ready.committed`; another at its index says that it
             never will be.
         :raises NotLeader: if this server does not lead.
+        :raises TransferInProgress: while it hands its leadership over.
         """
         return self.check_leader().propose(command)
 
-    def add_server(self, newcomer: Server) -> Entry:
+    def read_index(self) -> int:
         """
-        Add a server as a learner; it becomes a voter when it has caught up (4.2.1).
+        Ask for a round in which a majority confirms that this server leads (6.4).
 
-        :return: the entry with the new configuration, in force already.
+        :return: the number with which it comes in :attr:`Ready.confirmed_reads`, or
+            never, if this server ceases to lead before.
+        :raises NotLeader: if this server does not lead.
+        """
+        return self.check_leader().reads.want()
+
+    def add_server(self, server: Server) -> Entry | None:
+        """
+        Let a server in, or give a member other addresses or another suffrage.
+
+        One that is to vote is a learner until it has caught up (dissertation 4.2.1).
+
+        :return: the entry with the new configuration, in force already; ``None`` if
+            it is a member just so.
         :raises NotLeader: if this server does not lead.
         :raises ChangeInProgress: if no change may start now.
-        :raises MembershipConflict: if id or address belong to a member.
+        :raises TransferInProgress: while it hands its leadership over.
+        :raises MembershipConflict: as :meth:`Configuration.with_server`.
         """
-        return self.check_leader().add_server(newcomer)
+        return self.check_leader().add_server(server)
 
-    def check_addition(self, newcomer: Server) -> None:
+    def remove_server(self, server_id: str) -> Entry:
         """
-        Raise what :meth:`add_server` would; change nothing.
+        Remove a member (dissertation 4.2.2).
+
+        :return: as :meth:`add_server`, and it raises the same.
+        :raises KeyError: if there is no such member.
         """
-        self.check_leader().with_learner(newcomer)
+        return self.check_leader().remove_server(server_id)
+
+    def transfer_leadership(self, server_id: str) -> None:
+        """
+        Hand over to another voter (dissertation 3.10).
+
+        Until it leads, or an election timeout has passed, nothing can be proposed.
+
+        :raises NotLeader: if this server does not lead.
+        :raises TransferInProgress: if it hands over already.
+        :raises CannotTransfer: if that server cannot lead.
+        """
+        self.check_leader().transfer_to(server_id)
+
+    @property
+    def transferring_to(self) -> str | None:
+        """
+        To whom leadership is being handed over, if it is.
+        """
+        if not isinstance(self.role, Leader) or self.role.hand_over is None:
+            return None
+        return self.role.hand_over.to
+
+    # Snapshots: Raft 7. Taking one is the driver's business.
+
+    def compact(self, snapshot: Snapshot, first_index: int) -> None:
+        """
+        Take it that a snapshot of what was applied here is on disk, before the log.
+
+        :param first_index: the first entry that is still on disk.
+        """
+        # One that was installed meanwhile may go further.
+        if snapshot.last_index > self.log.snapshot_index:
+            self.log.compact(snapshot, first_index)
+
+    @property
+    def is_sending_snapshot(self) -> bool:
+        """
+        Whether a member that answers is being sent the snapshot there is now.
+        """
+        return isinstance(self.role, Leader) and any(
+            progress.sending is not None and self.role.has_contact(server_id)
+            for server_id, progress in self.role.progress.items()
+        )
+
+    def restored(self, snapshot: Snapshot) -> None:
+        """
+        Take it that an installed snapshot is in the state machine.
+        """
+        if snapshot is self._to_restore:
+            self._to_restore = None
+            self._handed_out = snapshot.last_index
+
+    def fetched(self, fetch: Fetch, content: Sequence[Entry] | bytes) -> None:
+        """
+        Take what was read from the disk: entries, or the data of a piece.
+        """
+        if isinstance(self.role, Leader):
+            self.role.fetched(fetch, content)
+
+    def fetch_failed(self, fetch: Fetch) -> None:
+        """
+        Take it that the disk does not have that any more.
+        """
+        if isinstance(self.role, Leader):
+            self.role.fetch_failed(fetch)
 
     def call_failed(self, call: Call) -> None:
         """
@@ -509,44 +723,91 @@ class ConsensusModule(ServerState):
         While a save is under way (:meth:`advance` has not been called for it),
         nothing that must be saved, or wait for a save, is handed out.
         """
+        committed = self._hand_out_committed()
+        confirmed_reads: tuple[ConfirmedRead, ...] = ()
+        servers = self._followed
         if isinstance(self.role, Leader):
             self.role.replicate()
+            confirmed_reads = self.role.reads.take_confirmed()
+            servers = self.role.servers
+            self._leave_if_removed(self.role)
         hard_state: HardState | None = None
         entries: tuple[Entry, ...] = ()
+        pieces: tuple[Piece, ...] = ()
+        snapshot: Snapshot | None = None
         calls: tuple[Call, ...] = ()
         if self._saving is None:
             if self.hard_state != self._saved_hard_state:
                 hard_state = self.hard_state
-            if self.stable_index < self.log.last_index:
-                entries = self.log.between(self.stable_index + 1, self.log.last_index)
+            snapshot, self._installed = self._installed, None
+            # All that is behind a snapshot on disk is written anew with it.
+            saved = self.stable_index if snapshot is None else self.log.snapshot_index
+            if saved < self.log.last_index:
+                entries = self.log.between(saved + 1, self.log.last_index)
+            pieces, self._pieces = tuple(self._pieces), []
             calls, self.calls = tuple(self.calls), []
         early_calls, self.early_calls = tuple(self.early_calls), []
-        configuration: Configuration | None = None
-        if self.configuration is not self._announced:
-            configuration = self._announced = self.configuration
+        fetches, self.fetches = tuple(self.fetches), []
         ready = Ready(
             hard_state=hard_state,
             entries=entries,
+            pieces=pieces,
+            snapshot=snapshot,
             calls=calls,
             early_calls=early_calls,
-            committed=self._hand_out_committed(),
-            configuration=configuration,
+            fetches=fetches,
+            committed=committed,
+            confirmed_reads=confirmed_reads,
+            servers=None if servers == self._announced else servers,
         )
+        self._announced = servers
         if ready.must_save:
             self._saving = ready
         return ready
+
+    @property
+    def _followed(self) -> tuple[Server, ...]:
+        """
+        Whom a follower has to reach: the members, and the leader even while it leaves.
+        """
+        leader_id = self.leader_id
+        if leader_id is None or self.configuration.get(leader_id) is not None:
+            return self.configuration.servers
+        known = [
+            configuration.get(leader_id)
+            for configuration in self.log.configurations_since(self.log.snapshot_index)
+        ]
+        return (*self.configuration.servers, *filter(None, known[-2:-1]))
+
+    def _leave_if_removed(self, leader: Leader) -> None:
+        """
+        Step down once it is committed that this server has no vote (diss. 4.2.2).
+
+        Who is closest to taking over is told to, so that nobody has to wait.
+        """
+        if (
+            not self.configuration.is_voter(self.server_id)
+            and self._handed_out >= self.log.configuration_index
+        ):
+            if leader.successor is not None:
+                leader.send_timeout_now(leader.successor)
+            self._become_follower(self.current_term)
 
     def _hand_out_committed(self) -> tuple[Entry, ...]:
         """
         Return the next entries to apply: committed, and on this server's disk.
         """
+        if self._to_restore is not None:
+            return ()
         last = min(
             self.commit_index, self.stable_index, self._handed_out + MAX_COMMITTED
         )
         if last <= self._handed_out:
             return ()
         first, self._handed_out = self._handed_out + 1, last
-        return self.log.between(first, last)
+        committed = self.log.between(first, last)
+        self.log.forget(last, self.timing.memory_entries, self.timing.memory_bytes)
+        return committed
 
     def advance(self, ready: Ready) -> None:
         """
@@ -564,8 +825,12 @@ class ConsensusModule(ServerState):
             self._saved_hard_state = ready.hard_state
         # Some of it may have been truncated or replaced meanwhile: what counts is
         # what the log still holds (etcd 897e1cf).
+        if ready.snapshot is not None:
+            self.stable_index = max(self.stable_index, ready.snapshot.last_index)
         for entry in reversed(ready.entries):
-            if self.log.matches(entry.index, entry.term):
+            if entry.index > self.log.snapshot_index and self.log.matches(
+                entry.index, entry.term
+            ):
                 self.stable_index = max(self.stable_index, entry.index)
                 break
         match self.role:

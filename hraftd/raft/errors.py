@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hraftd.raft.configuration import Server
 
-__all__ = ["ChangeInProgress", "NotLeader", "ProtocolViolation"]
+__all__ = [
+    "CannotTransfer",
+    "ChangeInProgress",
+    "NotLeader",
+    "ProtocolViolation",
+    "TransferInProgress",
+]
 
 
 class NotLeader(Exception):
@@ -31,6 +37,20 @@ class ChangeInProgress(Exception):
 
     Another is not committed, or the leader has committed nothing in its term so far.
     Nothing has been done; try again soon.
+    """
+
+
+class TransferInProgress(Exception):
+    """
+    The leader is handing its leadership over and appends nothing meanwhile.
+
+    Nothing has been done. It ends within an election timeout.
+    """
+
+
+class CannotTransfer(Exception):
+    """
+    That server cannot be the next leader. The text is a sentence.
     """
 
 

@@ -1,8 +1,8 @@
 """
 The words of Raft.
 
-Entries, the state that is persisted, and one class for each side of each RPC box
-in figure 2 of the paper.
+Entries, snapshots, the state that is persisted, and one class for each side of each
+RPC box in figures 2 and 13 of the paper; TimeoutNow is of dissertation 3.10.
 
 Field names are the paper's in snake case. Nothing here has behaviour; how these
 become bytes is in :mod:`hraftd.codec` and :mod:`hraftd.peers.commands`.
@@ -22,12 +22,18 @@ __all__ = [
     "Call",
     "Entry",
     "HardState",
+    "InstallSnapshot",
+    "InstallSnapshotResponse",
     "NoOp",
     "Payload",
+    "Piece",
     "Request",
     "RequestVote",
     "RequestVoteResponse",
     "Response",
+    "Snapshot",
+    "TimeoutNow",
+    "TimeoutNowResponse",
 ]
 
 
@@ -71,6 +77,35 @@ class HardState:
 
 
 @frozen
+class Snapshot:
+    """
+    What stands in place of the log up to an index; its content is in pieces (Raft 7).
+    """
+
+    #: The last entry whose effects are in it, and that entry's term.
+    last_index: int
+    last_term: int
+    #: The configuration in force at that entry (dissertation 5.1).
+    configuration: Configuration
+    #: Bytes of all pieces together; at least 1.
+    size: int
+    #: BLAKE2b, of 32 bytes, over the bytes of all pieces in order. It names the
+    #: content, so that pieces of two snapshots are never mixed (smg 837).
+    digest: bytes
+
+
+@frozen
+class Piece:
+    """
+    A part of a snapshot's content. Pieces are never cut or joined on their way.
+    """
+
+    #: Where its first byte stands in the whole.
+    offset: int
+    data: bytes
+
+
+@frozen
 class RequestVote:
     """
     Invoked by candidates to gather votes (Raft 5.2).
@@ -84,6 +119,9 @@ class RequestVote:
     #: Only asks whether the vote would be given; changes nothing anywhere
     #: (dissertation 9.6).
     pre_vote: bool = False
+    #: The leader itself has asked for this election, so its being alive is no reason
+    #: to refuse (dissertation 4.2.3).
+    leadership_transfer: bool = False
 
 
 @frozen
@@ -139,8 +177,66 @@ class AppendEntriesResponse:
     conflict_index: int = 0
 
 
-Request: TypeAlias = RequestVote | AppendEntries
-Response: TypeAlias = RequestVoteResponse | AppendEntriesResponse
+@frozen
+class InstallSnapshot:
+    """
+    Invoked by the leader to send a piece of its snapshot to a follower (figure 13).
+
+    The paper's lastIncludedIndex, lastIncludedTerm and, from the dissertation,
+    lastConfig are in ``snapshot``.
+    """
+
+    term: int
+    leader_id: str
+    snapshot: Snapshot
+    piece: Piece
+    #: Whether this is the last piece.
+    done: bool
+
+
+@frozen
+class InstallSnapshotResponse:
+    """
+    A follower's answer to a piece.
+
+    The paper's has only the term. Saying what is still missing lets a transfer go on
+    where it broke off, whoever of the two restarted meanwhile.
+    """
+
+    #: The follower's ``current_term``, for the leader to update itself.
+    term: int
+    #: The offset of the piece that it needs next; the snapshot's size once it is
+    #: installed, or if it was not needed.
+    next_offset: int
+
+
+@frozen
+class TimeoutNow:
+    """
+    Invoked by the leader to hand over: the receiver is to campaign (diss. 3.10).
+    """
+
+    term: int
+    leader_id: str
+
+
+@frozen
+class TimeoutNowResponse:
+    """
+    Says only that it was received.
+    """
+
+    #: The receiver's ``current_term``, for the leader to update itself.
+    term: int
+
+
+Request: TypeAlias = RequestVote | AppendEntries | InstallSnapshot | TimeoutNow
+Response: TypeAlias = (
+    RequestVoteResponse
+    | AppendEntriesResponse
+    | InstallSnapshotResponse
+    | TimeoutNowResponse
+)
 
 
 @frozen(eq=False)
@@ -154,3 +250,6 @@ class Call:
 
     to: str
     request: Request
+    #: The leader's round of confirming its leadership at the time (see
+    #: :mod:`hraftd.raft.read_index`); an answer confirms this one and those before.
+    round: int = 0

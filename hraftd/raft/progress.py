@@ -1,7 +1,7 @@
 """
 What a leader knows of one other member, and what it learns from an answer.
 
-Figure 2, "Volatile state on leaders"; Raft 5.3; dissertation 4.2.1.
+Figure 2, "Volatile state on leaders"; Raft 5.3, 7; dissertation 4.2.1.
 """
 
 from __future__ import annotations
@@ -12,9 +12,27 @@ from attrs import define
 
 if TYPE_CHECKING:
     from hraftd.raft.log import Log
-    from hraftd.raft.messages import AppendEntries, AppendEntriesResponse, Call
+    from hraftd.raft.messages import (
+        AppendEntries,
+        AppendEntriesResponse,
+        Call,
+        InstallSnapshot,
+        InstallSnapshotResponse,
+        Snapshot,
+    )
+    from hraftd.raft.ready import Fetch
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "Sending"]
+
+
+@define
+class Sending:
+    """
+    The snapshot that a member is being sent, and where its next piece begins.
+    """
+
+    snapshot: Snapshot
+    next_offset: int = 0
 
 
 @define
@@ -25,8 +43,9 @@ class Progress:
     A new leader does not know where the logs agree. It *probes*: sends requests
     without entries until one is accepted, going back at each rejection. Then it
     sends entries, one request at a time; what is proposed meanwhile goes with the
-    next. A call that failed *pauses* this, so that a peer which is down costs a
-    heartbeat and no more; the next answer resumes it.
+    next. Where the log does not reach back as far as the member needs, it is sent the
+    *snapshot* instead, a piece at a time. A call that failed *pauses* all of this, so
+    that a peer which is down costs a heartbeat and no more; the next answer resumes it.
     """
 
     #: The next entry to send.
@@ -37,14 +56,22 @@ class Progress:
     round_target: int
     #: The tick at which the round began.
     round_start: int
+    #: What was sent in an earlier round of reads was sent to this server before it was
+    #: removed and let in again; its answers say nothing.
+    since_round: int = 0
     #: The last entry known to be on that server's disk. Never goes back.
     match_index: int = 0
     #: Whether an answer ever came in this term.
     heard: bool = False
     probing: bool = True
     paused: bool = False
-    #: The call that holds back the next one, until it is answered or fails.
-    in_flight: Call | None = None
+    #: What holds back the next request but never a heartbeat: a call until it is
+    #: answered or fails, or a fetch for the next one until it has come.
+    in_flight: Call | Fetch | None = None
+    #: While the log does not reach back to ``next_index``.
+    sending: Sending | None = None
+    #: The latest round of reads of which a request was answered.
+    round: int = 0
     #: The highest commit index that was sent.
     sent_commit: int = 0
     #: Whether a round was short enough for the learner to vote without a gap.
@@ -54,20 +81,21 @@ class Progress:
         """
         Take note that the member is there, at that tick.
         """
-        self._call_ended(call)
+        self._ended(call)
         self.paused = False
         self.heard = True
         self.last_contact = now
+        self.round = max(self.round, call.round)
 
-    def failed(self, call: Call) -> None:
+    def failed(self, what: Call | Fetch) -> None:
         """
-        Take note that a call was not answered.
+        Take note that a call was not answered, or that nothing came of a fetch.
         """
-        self._call_ended(call)
+        self._ended(what)
         self.paused = True
 
-    def _call_ended(self, call: Call) -> None:
-        if self.in_flight is call:
+    def _ended(self, what: Call | Fetch) -> None:
+        if self.in_flight is what:
             self.in_flight = None
 
     def accepted(self, request: AppendEntries) -> None:
@@ -76,10 +104,28 @@ class Progress:
 
         An old answer may come late, so neither goes back (PySyncObj 167).
         """
-        match_index = request.prev_log_index + len(request.entries)
+        self.probing = False
+        self._matches(request.prev_log_index + len(request.entries))
+
+    def _matches(self, match_index: int) -> None:
         self.match_index = max(self.match_index, match_index)
         self.next_index = max(self.next_index, self.match_index + 1)
-        self.probing = False
+
+    def received_piece(
+        self, request: InstallSnapshot, response: InstallSnapshotResponse
+    ) -> None:
+        """
+        Go on with the piece that is needed next, or behind the snapshot.
+
+        An answer to what was sent of another snapshot, before this one, says at most
+        that it is installed.
+        """
+        snapshot = request.snapshot
+        if response.next_offset == snapshot.size:
+            self.probing = False
+            self._matches(snapshot.last_index)
+        elif self.sending is not None and self.sending.snapshot is snapshot:
+            self.sending.next_offset = response.next_offset
 
     def rejected(
         self, request: AppendEntries, response: AppendEntriesResponse, log: Log

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from hraftd.raft.configuration import Configuration
     from hraftd.raft.log import Log
     from hraftd.raft.messages import Call
-    from hraftd.raft.ready import Timing
+    from hraftd.raft.ready import Fetch, Timing
 
 __all__ = ["ServerState"]
 
@@ -50,6 +50,8 @@ class ServerState:
         #: Requests that wait for the disk, and those that need not (see Ready).
         self.calls: list[Call] = []
         self.early_calls: list[Call] = []
+        #: What is to be read from the disk.
+        self.fetches: list[Fetch] = []
 
     @property
     def hard_state(self) -> HardState:

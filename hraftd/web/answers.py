@@ -15,7 +15,14 @@ from klein import Klein
 from twisted.logger import Logger
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from hraftd.client_requests import Misdirected, Redirected, Unavailable, Unknown
+from hraftd.outcomes import (
+    Conflict,
+    Misdirected,
+    Missing,
+    Redirected,
+    Unavailable,
+    Unknown,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,10 +30,19 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
     from twisted.web.http import Request
 
-    from hraftd.client_requests import NotDone
+    from hraftd.outcomes import Declined
     from hraftd.raft.configuration import Server
 
-__all__ = ["Refusal", "answer", "new_app", "not_done", "refuse", "send", "unexpected"]
+__all__ = [
+    "Refusal",
+    "answer",
+    "named",
+    "new_app",
+    "not_done",
+    "refuse",
+    "send",
+    "unexpected",
+]
 
 _log = Logger()
 
@@ -88,28 +104,35 @@ def unexpected(request: Request, failure: Failure) -> bytes:
     return refuse(request, 500, "internal error; this node's log says more")
 
 
-def not_done(request: Request, outcome: NotDone) -> bytes:
+def not_done(request: Request, outcome: Declined) -> bytes:
     """
-    Answer a write or a join that was not carried out here, or maybe not.
+    Answer what was not carried out here, or maybe not.
     """
     match outcome:
         case Misdirected(leader):
-            return refuse(request, 421, "not the leader", leader=_named(leader))
+            return refuse(request, 421, "not the leader", leader=named(leader))
         case Redirected(leader):
             location = b"http://" + leader.http.encode("ascii") + request.uri
             request.setHeader(b"Location", location)
-            return refuse(request, 307, "not the leader", leader=_named(leader))
+            return refuse(request, 307, "not the leader", leader=named(leader))
         case Unavailable(reason, retry_after):
             request.setHeader(b"Retry-After", b"%d" % retry_after)
             return refuse(request, 503, reason)
         case Unknown(reason):
             return refuse(request, 504, reason, outcome="unknown")
+        case Conflict(reason):
+            return refuse(request, 409, reason)
+        case Missing(reason):
+            return refuse(request, 404, reason)
         case _:
             assert_never(outcome)
 
 
-def _named(leader: Server) -> dict[str, str]:
-    return {"id": leader.id, "http": leader.http, "raft": leader.raft}
+def named(server: Server) -> dict[str, str]:
+    """
+    Say who a server is, and where.
+    """
+    return {"id": server.id, "http": server.http, "raft": server.raft}
 
 
 def new_app() -> Klein:

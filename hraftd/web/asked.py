@@ -1,32 +1,49 @@
 """
-What may stand in a request: its path, its query and its body.
+What may stand in the first line of a request: its path and its query.
 
-Everything is read strictly. What hraftd does not know it refuses by name, rather than
-do something else than was asked; what can be understood in two ways it refuses too.
+Everything is read strictly, here and in :mod:`hraftd.web.bodies`. What hraftd does not
+know it refuses by name, rather than do something else than was asked; what can be
+understood in two ways it refuses too.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
-from hraftd.client_requests import OnFollower
+from hraftd.forwarding import OnFollower
+from hraftd.raft.configuration import check_server_id
+from hraftd.reads import Consistency, ReadLevel
 from hraftd.web.answers import Refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from hraftd.client_requests import Limits
+    from hraftd.limits import Limits
     from hraftd.web.channel import Request
 
-__all__ = ["json_object", "key_in_path", "on_follower", "pairs", "query", "segments"]
+__all__ = [
+    "check_id",
+    "check_key",
+    "consistency",
+    "id_in_path",
+    "key_in_path",
+    "on_follower",
+    "query",
+    "segments",
+    "shown",
+    "size_of",
+]
 
 _KEY_PREFIX = b"/key/"
+_NODE_PREFIX = b"/nodes/"
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _YES = frozenset({"", "1", "true", "yes"})
 _NO = frozenset({"0", "false", "no"})
+
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h)")
 
 
 def segments(path: bytes) -> list[bytes]:
@@ -35,8 +52,8 @@ def segments(path: bytes) -> list[bytes]:
 
     A key may hold slashes, two in a row and a last one too, and routing knows better
     than to leave those alone. So ``/key/`` and all behind it make two parts, ``key``
-    and the rest; any other path is one. Both come out percent-encoded in one way
-    only, with slashes encoded.
+    and the rest, and ``/nodes/`` does the same; any other path is one. All come out
+    percent-encoded in one way only, with slashes encoded.
 
     :raises Refusal: if the path is no path, is not encoded well, or is an empty key.
     """
@@ -47,8 +64,9 @@ def segments(path: bytes) -> list[bytes]:
     if path == _KEY_PREFIX:
         raise Refusal(400, "the key is empty")
     parts = [path[1:]]
-    if path.startswith(_KEY_PREFIX):
-        parts = [b"key", path[len(_KEY_PREFIX) :]]
+    for prefix in (_KEY_PREFIX, _NODE_PREFIX):
+        if path.startswith(prefix) and path != prefix:
+            parts = [prefix.strip(b"/"), path[len(prefix) :]]
     return [quote(unquote_to_bytes(part), safe="").encode("ascii") for part in parts]
 
 
@@ -62,18 +80,46 @@ def key_in_path(segment: str, limits: Limits) -> str:
         key = unquote_to_bytes(segment).decode("utf-8")
     except UnicodeDecodeError:
         raise Refusal(400, "the key is not UTF-8") from None
-    _check_key(key, limits)
+    check_key(key, limits)
     return key
 
 
-def _check_key(key: str, limits: Limits) -> None:
+def id_in_path(segment: str) -> str:
+    """
+    Return the id of a node that a percent-encoded part of a path stands for.
+
+    :raises Refusal: if no node can have that id.
+    """
+    server_id = unquote_to_bytes(segment).decode("utf-8", "replace")
+    check_id(server_id)
+    return server_id
+
+
+def check_id(server_id: str) -> None:
+    """
+    Make sure that a node can have that id.
+
+    :raises Refusal: if not.
+    """
+    try:
+        check_server_id(server_id)
+    except ValueError as error:
+        raise Refusal(400, str(error)) from None
+
+
+def check_key(key: str, limits: Limits) -> None:
+    """
+    Make sure that this can be a key.
+
+    :raises Refusal: if it is empty or too long.
+    """
     if not key:
         raise Refusal(400, "the key is empty")
-    if _size(key, "a key") > limits.max_key_bytes:
+    if size_of(key, "a key") > limits.max_key_bytes:
         raise Refusal(400, f"a key holds at most {limits.max_key_bytes} bytes")
 
 
-def _size(text: str, what: str) -> int:
+def size_of(text: str, what: str) -> int:
     """
     Return how many bytes of UTF-8 a text is.
 
@@ -111,9 +157,9 @@ def query(request: Request, known: Collection[str] = ()) -> dict[str, str]:
         raise Refusal(400, "the query is not UTF-8 in percent encoding") from None
     for name, value in named:
         if name not in known:
-            raise Refusal(400, f"the parameter {_shown(name)} is not known here")
+            raise Refusal(400, f"the parameter {shown(name)} is not known here")
         if name in parameters:
-            raise Refusal(400, f"the parameter {_shown(name)} is given twice")
+            raise Refusal(400, f"the parameter {shown(name)} is given twice")
         parameters[name] = value
     return parameters
 
@@ -122,106 +168,63 @@ def on_follower(request: Request) -> OnFollower | None:
     """
     Return what a write asks of a follower; ``None`` if it asks for nothing special.
 
-    :raises Refusal: as :func:`query`, and for a value that is neither yes nor no.
+    :raises Refusal: as :func:`query`, for a value that is neither yes nor no, and for
+        two wishes at once.
     """
-    redirect = query(request, ("redirect",)).get("redirect")
-    if redirect is None:
+    parameters = query(request, ("forward", "redirect"))
+    if not parameters:
         return None
-    if redirect.lower() in _YES:
-        return OnFollower.REDIRECT
-    if redirect.lower() in _NO:
+    if len(parameters) > 1:
+        raise Refusal(400, "take either forward or redirect, not both")
+    [(name, value)] = parameters.items()
+    if value.lower() in _YES:
+        return OnFollower(name)
+    if value.lower() in _NO:
         return OnFollower.ERROR
-    raise Refusal(400, f"redirect takes true or false, not {_shown(redirect)}")
+    raise Refusal(400, f"{name} takes true or false, not {shown(value)}")
 
 
-def _shown(text: str) -> str:
+def consistency(request: Request, default: ReadLevel) -> Consistency:
+    """
+    Return how fresh a read is to be.
+
+    :param default: the level of a read that names none.
+    :raises Refusal: as :func:`query`, and for a level or a duration that is none.
+    """
+    parameters = query(request, ("freshness", "level"))
+    level = default
+    if "level" in parameters:
+        try:
+            level = ReadLevel(parameters["level"])
+        except ValueError:
+            known = ", ".join(each.value for each in ReadLevel)
+            raise Refusal(
+                400, f"{shown(parameters['level'])} is none of the levels: {known}"
+            ) from None
+    if "freshness" not in parameters:
+        return Consistency(level)
+    if level is not ReadLevel.NONE:
+        raise Refusal(400, f"freshness goes with the level none, not {level.value}")
+    return Consistency(level, _seconds("freshness", parameters["freshness"]))
+
+
+def _seconds(name: str, duration: str) -> float:
+    """
+    Read a duration, such as 500ms, 1.5s or 2m; a number alone counts seconds.
+
+    :raises Refusal: if it is none.
+    """
+    parsed = _DURATION.fullmatch(duration)
+    if parsed is None:
+        raise Refusal(
+            400, f"{name} takes a time such as 500ms, 1s or 2m, not {shown(duration)}"
+        )
+    number, unit = parsed.groups()
+    return float(number) * _UNITS[unit]
+
+
+def shown(text: str) -> str:
     """
     Quote what a client sent, for an error; never more than a line of it.
     """
     return repr(text if len(text) <= 60 else text[:60] + "...")
-
-
-def json_object(body: bytes) -> dict[str, str]:
-    """
-    Return the members of a body that is a JSON object of strings, in order.
-
-    :raises Refusal: if it is anything else, names a member twice, or has something
-        behind it.
-    """
-    try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise Refusal(
-            400, f"the body is not UTF-8, from byte {error.start} on"
-        ) from None
-    if not text.strip(" \t\r\n"):
-        raise Refusal(400, "the body is empty; it should be a JSON object")
-    if text.startswith("\ufeff"):
-        raise Refusal(400, "the body begins with a byte order mark")
-    try:
-        members = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        raise Refusal(
-            400,
-            "the body is not one JSON object and nothing else: "
-            f"{error.msg.removesuffix(' at')} at line {error.lineno}, "
-            f"column {error.colno}",
-        ) from None
-    except RecursionError:
-        raise Refusal(400, "the body is nested too deeply") from None
-    if not isinstance(members, _Object):
-        raise Refusal(400, "the body is JSON, but not an object")
-    strings: dict[str, str] = {}
-    for name, value in members:
-        _size(name, "a name in the body")
-        if name in strings:
-            raise Refusal(400, f"the body names {_shown(name)} twice")
-        if not isinstance(value, str):
-            raise Refusal(400, f"the value of {_shown(name)} is not a string")
-        _size(value, "a value in the body")
-        strings[name] = value
-    return strings
-
-
-class _Object(list[tuple[str, object]]):
-    """
-    A JSON object as its members, so that a name given twice can be seen.
-    """
-
-
-def _no_number(_: str) -> None:
-    """
-    Make nothing of a number: none is wanted, and a long one takes long to convert.
-    """
-
-
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_Object,
-    parse_int=_no_number,
-    parse_float=_no_number,
-    parse_constant=_no_number,
-)
-
-
-def pairs(body: bytes, limits: Limits) -> tuple[tuple[str, str], ...]:
-    """
-    Return the keys and values that a body asks to set, in the order given.
-
-    :raises Refusal: if there is none, or if any of them is not acceptable.
-    """
-    strings = json_object(body)
-    if not strings:
-        raise Refusal(400, "the body names no key")
-    if len(strings) > limits.max_pairs:
-        raise Refusal(
-            413, f"a body names {limits.max_pairs} keys at most, not {len(strings)}"
-        )
-    for key, value in strings.items():
-        _check_key(key, limits)
-        if _size(value, "a value") > limits.max_value_bytes:
-            raise Refusal(
-                413,
-                f"the value of {_shown(key)} holds more than "
-                f"{limits.max_value_bytes} bytes",
-            )
-    return tuple(strings.items())

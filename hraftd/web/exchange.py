@@ -88,7 +88,7 @@ def exchange(
     timeout: float,
     method: str,
     url: str,
-    content: Mapping[str, str] | None = None,
+    content: Mapping[str, str | bool] | None = None,
 ) -> Deferred[tuple[int, dict[str, Any]]]:
     """
     Make one request.
@@ -113,7 +113,7 @@ async def _exchange(
     reactor: Any,
     method: str,
     url: str,
-    content: Mapping[str, str] | None,
+    content: Mapping[str, str | bool] | None,
 ) -> tuple[int, dict[str, Any]]:
     response = await http.request(
         method,

@@ -4,7 +4,8 @@ Clients that write as fast as they can, and remember what they were promised.
 
 from __future__ import annotations
 
-from itertools import count
+import time
+from itertools import count, pairwise
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,19 @@ class Load:
     """
 
     def __init__(
-        self, nodes: Sequence[Node], writers: int = 4, value_bytes: int = 1
+        self,
+        nodes: Sequence[Node],
+        writers: int = 4,
+        value_bytes: int = 1,
+        query: str = "",
     ) -> None:
         """
         Prepare to write to these nodes, values of at least that many bytes.
+
+        :param query: what follows the path of each write.
         """
         self._nodes = nodes
+        self._query = query
         self._value_bytes = value_bytes
         self._number = next(_numbers)
         self._stopping = Event()
@@ -49,6 +57,8 @@ class Load:
         self.answered: dict[str, str] = {}
         #: All that was asked for, with the answer; ``None`` where none came.
         self.tried: dict[str, int | None] = {}
+        #: Seconds, of a clock that only goes forward, at which a write was answered.
+        self.moments: list[float] = []
 
     def __enter__(self) -> Load:
         """
@@ -84,6 +94,20 @@ class Load:
         enough = len(self.answered) + writes
         until(lambda: len(self.answered) >= enough, f"{writes} more writes succeed")
 
+    @property
+    def failed(self) -> int:
+        """
+        How many requests were answered with anything but 200, or not at all.
+        """
+        return sum(status != 200 for status in self.tried.values())
+
+    def longest_gap(self) -> float:
+        """
+        Return the longest time, in seconds, in which no write succeeded.
+        """
+        moments = sorted(self.moments)
+        return max(after - before for before, after in pairwise(moments))
+
     def _write(self, number: int) -> None:
         connections = [Connection(node.http_port, 12.0) for node in self._nodes]
         at = number % len(connections)
@@ -92,13 +116,14 @@ class Load:
             key = next(keys)
             value = f"value of {key}".ljust(self._value_bytes, ".")
             try:
-                answer = connections[at].ask("POST", "/key", {key: value})
+                answer = connections[at].ask("POST", f"/key{self._query}", {key: value})
             except OSError:
                 self.tried[key] = None
             else:
                 self.tried[key] = answer.status
                 if answer.status == 200:
                     self.answered[key] = value
+                    self.moments.append(time.monotonic())
                     continue
                 if (leader := self._leader(answer)) is not None:
                     at = leader

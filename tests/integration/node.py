@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from attrs import define, field
 
 from .client import Answer, Connection
@@ -20,7 +21,7 @@ from .installed import command, environment
 from .waiting import DEADLINE, PAUSE, until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 __all__ = ["TERMINATED", "Node", "ended_with_one_line", "free_port"]
@@ -181,6 +182,20 @@ class Node:
         assert self.process is not None
         self.process.kill()
         self.process.wait(DEADLINE)
+
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """
+        Let the process do nothing for a while, and know nothing of that.
+        """
+        if sys.platform == "win32":
+            pytest.skip("needs SIGSTOP, which Windows has not")
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> None:
         """

@@ -22,7 +22,8 @@ from twisted.python.failure import Failure
 from twisted.test.iosim import FakeTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from hraftd.peers.commands import OUR_VERSIONS, Hello, Versions
+from hraftd.errors import WrongCluster
+from hraftd.peers.hello import OUR_VERSIONS, Hello, Versions
 from hraftd.peers.links import PeerLinks
 from hraftd.peers.locator import PeerFactory
 from hraftd.raft.configuration import Configuration, Server
@@ -30,15 +31,23 @@ from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     Entry,
+    InstallSnapshot,
+    InstallSnapshotResponse,
+    Piece,
     Request,
     RequestVote,
     RequestVoteResponse,
     Response,
+    Snapshot,
+    TimeoutNow,
+    TimeoutNowResponse,
 )
-from hraftd.server import WrongCluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from hraftd.leader_requests import LeaderRequest
+    from hraftd.proposals import Applied
 
 CLUSTER = "cluster-1"
 
@@ -225,6 +234,8 @@ class StandIn:
     Takes the place of a RaftServer.
 
     :ivar hold: while set, requests wait in ``held`` for their answers.
+    :ivar asked: what peers asked for their clients; the answers wait in ``serving``,
+        unless ``decide`` gives them at once.
     """
 
     server_id: str
@@ -234,6 +245,9 @@ class StandIn:
     held: list[Deferred[Response]] = field(factory=list)
     respond: Callable[[Request], Any] | None = None
     admission: Deferred[None] | None = None
+    asked: list[LeaderRequest] = field(factory=list)
+    serving: list[Deferred[Applied | int]] = field(factory=list)
+    decide: Callable[[LeaderRequest], Any] | None = None
 
     def admit(self, cluster_id: str) -> Deferred[None]:
         """
@@ -257,16 +271,33 @@ class StandIn:
             return self.held[-1]
         return succeed(answer_to(request))
 
+    def serve(self, request: LeaderRequest) -> Deferred[Applied | int]:
+        """
+        Do what a peer asks for a client, now or later.
+        """
+        self.asked.append(request)
+        if self.decide is not None:
+            return self.decide(request)
+        self.serving.append(Deferred())
+        return self.serving[-1]
+
 
 def answer_to(request: Request) -> Response:
     """
     Answer a request in a way that shows which one it was.
     """
-    if isinstance(request, RequestVote):
-        return RequestVoteResponse(request.term, vote_granted=True)
-    return AppendEntriesResponse(
-        request.term, True, request.prev_log_term, request.prev_log_index
-    )
+    match request:
+        case RequestVote():
+            return RequestVoteResponse(request.term, vote_granted=True)
+        case AppendEntries():
+            return AppendEntriesResponse(
+                request.term, True, request.prev_log_term, request.prev_log_index
+            )
+        case InstallSnapshot():
+            end = request.piece.offset + len(request.piece.data)
+            return InstallSnapshotResponse(request.term, end)
+        case TimeoutNow():
+            return TimeoutNowResponse(request.term)
 
 
 class PeersTestCase(SynchronousTestCase):
@@ -370,13 +401,11 @@ class Caller(amp.AMP):
         return self.callRemote(Hello, **(arguments | changes))
 
 
-def configuration(**ports: int) -> Configuration:
+def servers(**ports: int) -> tuple[Server, ...]:
     """
-    Make a configuration of servers on this machine.
+    Name servers on this machine.
     """
-    return Configuration(
-        tuple(Server(name, f"127.0.0.1:{port}") for name, port in ports.items())
-    )
+    return tuple(Server(name, f"127.0.0.1:{port}") for name, port in ports.items())
 
 
 def vote(term: int = 3, candidate_id: str = "n1") -> RequestVote:
@@ -396,6 +425,15 @@ def append(*commands: bytes, leader_id: str = "n1", index: int = 7) -> AppendEnt
     return AppendEntries(3, leader_id, index, 2, entries, 5)
 
 
+def install(data: bytes = b"piece", leader_id: str = "n1") -> InstallSnapshot:
+    """
+    Make a request to install a snapshot of one piece.
+    """
+    members = Configuration((Server("n1", "127.0.0.1:12001"),))
+    snapshot = Snapshot(7, 2, members, len(data), bytes(range(32)))
+    return InstallSnapshot(3, leader_id, snapshot, Piece(0, data), done=True)
+
+
 __all__ = [
     "CLUSTER",
     "Caller",
@@ -407,6 +445,7 @@ __all__ = [
     "Wire",
     "answer_to",
     "append",
-    "configuration",
+    "install",
+    "servers",
     "vote",
 ]

@@ -134,6 +134,18 @@ class BoxStreamTests(SynchronousTestCase):
         self.stream.answered(1 << 30)
         assert self.transport.producerState == "producing"
 
+    def test_answered_is_forgotten(self) -> None:
+        """
+        However many questions were answered, they count for nothing any more.
+        """
+        for _ in range(20_000):
+            self.stream.asked(300)
+            assert self.transport.producerState == "producing"
+            self.stream.answered(300)
+        for _ in range(20_000):
+            self.stream.asked(300)
+        assert self.transport.producerState == "paused"
+
     def test_lost_while_paused(self) -> None:
         """
         What waits to be read when the connection is lost is never looked at.

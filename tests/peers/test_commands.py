@@ -16,23 +16,30 @@ from hraftd.peers.arguments import (
     MAX_COUNT,
     MAX_PACKED,
     Count,
+    Digest,
     Flag,
+    LongBytes,
     Name,
-    PackedEntries,
 )
 from hraftd.peers.boxes import MAX_BOX, PAIR_COST
 from hraftd.peers.commands import (
+    MAX_CONFIGURATION,
     AppendEntries,
+    InstallSnapshot,
     RequestVote,
-    Versions,
+    TimeoutNow,
     arguments_of,
     read_append_entries,
+    read_install_snapshot,
     read_request_vote,
     read_response,
+    read_timeout_now,
     results_of,
 )
+from hraftd.peers.hello import Versions
 from hraftd.raft import messages
 from hraftd.raft.configuration import Configuration, Server
+from hraftd.raft.errors import ProtocolViolation
 from hraftd.raft.messages import Entry, NoOp
 
 
@@ -49,7 +56,7 @@ def pieces(packed: bytes) -> dict[bytes, bytes]:
     Return the keys and values that carry these bytes.
     """
     strings: dict[bytes, bytes] = {}
-    PackedEntries().toBox(b"entries", strings, {"entries": packed}, None)
+    LongBytes().toBox(b"entries", strings, {"entries": packed}, None)
     return strings
 
 
@@ -58,7 +65,7 @@ def unite(strings: dict[bytes, bytes]) -> bytes:
     Return the bytes that are in these keys and values.
     """
     objects: dict[str, Any] = {}
-    PackedEntries().fromBox(b"entries", dict(strings), objects, None)
+    LongBytes().fromBox(b"entries", dict(strings), objects, None)
     return objects["entries"]
 
 
@@ -140,7 +147,7 @@ def test_flag() -> None:
     ("size", "keys"),
     [(0, 1), (1, 1), (65535, 1), (65536, 2), (131070, 2), (131071, 3), (1 << 20, 17)],
 )
-def test_packed_entries(size: int, keys: int) -> None:
+def test_long_bytes(size: int, keys: int) -> None:
     """
     Bytes of any length pass, in as few keys as AMP allows.
     """
@@ -152,7 +159,7 @@ def test_packed_entries(size: int, keys: int) -> None:
     assert unite(box) == packed
 
 
-def test_largest_packed_entries_fit_in_a_box() -> None:
+def test_largest_entries_fit_in_a_box() -> None:
     """
     A request that may be sent is within what the other side accepts.
     """
@@ -162,7 +169,7 @@ def test_largest_packed_entries_fit_in_a_box() -> None:
     assert used + others < MAX_BOX
 
 
-def test_too_many_packed_entries() -> None:
+def test_too_long_to_be_sent() -> None:
     """
     More than fits in a box is refused where it is written, with a sentence.
     """
@@ -190,8 +197,20 @@ def test_wrong_pieces(strings: dict[bytes, bytes]) -> None:
     """
     Pieces that are short, empty, missing or superfluous are refused, never patched up.
     """
-    with pytest.raises(ValueError, match="piece"):
+    with pytest.raises(ValueError, match="part"):
         unite(strings)
+
+
+def test_too_long_to_be_read() -> None:
+    """
+    What is longer than its argument may be is refused, though the box had room for it.
+    """
+    strings = pieces(bytes(100_000))
+    argument, objects = LongBytes(100_000), {}
+    argument.fromBox(b"entries", dict(strings), objects, None)
+    assert objects == {"entries": bytes(100_000)}
+    with pytest.raises(ValueError, match="more than the 99999"):
+        LongBytes(99_999).fromBox(b"entries", dict(strings), {}, None)
 
 
 def test_no_pieces() -> None:
@@ -226,28 +245,58 @@ ENTRIES = (
 )
 
 
+MEMBERS = Configuration((Server("n1", "a:1"), Server("n2", "b:1", "b:2")))
+DIGEST = bytes(range(224, 256))
+
+
+def install(
+    data: bytes = b"piece",
+    *,
+    offset: int = 0,
+    size: int = 5,
+    done: bool = True,
+    members: Configuration = MEMBERS,
+) -> messages.InstallSnapshot:
+    """
+    Make a request that carries a piece.
+    """
+    snapshot = messages.Snapshot(9, 3, members, size, DIGEST)
+    return messages.InstallSnapshot(
+        4, "n1", snapshot, messages.Piece(offset, data), done
+    )
+
+
+READERS = {
+    RequestVote: read_request_vote,
+    AppendEntries: read_append_entries,
+    InstallSnapshot: read_install_snapshot,
+    TimeoutNow: read_timeout_now,
+}
+
+
 @pytest.mark.parametrize(
     "request_",
     [
         messages.RequestVote(3, "n1", 7, 2, pre_vote=True),
+        messages.RequestVote(3, "n1", 7, 2, leadership_transfer=True),
         messages.RequestVote(MAX_COUNT, "n1", 0, 0),
         messages.AppendEntries(3, "n1", 7, 2, ENTRIES, 5),
         messages.AppendEntries(1, "n1", 0, 0, (), 0),
         messages.AppendEntries(1, "n1", MAX_COUNT - 1, 1, (), MAX_COUNT),
+        install(),
+        install(b"x" * (8 << 20), offset=1, size=MAX_COUNT, done=False),
+        install(b"", members=Configuration()),
+        messages.TimeoutNow(3, "n1"),
     ],
 )
 def test_requests(request_: messages.Request) -> None:
     """
-    Every Argument of both RPC boxes arrives as it was sent.
+    Every Argument of each RPC box arrives as it was sent.
     """
     command, arguments = arguments_of(request_)
     box = over_the_wire(command.makeArguments(dict(arguments), None))
     parsed = command.parseArguments(box, None)
-    if command is RequestVote:
-        assert read_request_vote(**parsed) == request_
-    else:
-        assert command is AppendEntries
-        assert read_append_entries(**parsed) == request_
+    assert READERS[command](**parsed) == request_
 
 
 @pytest.mark.parametrize(
@@ -263,15 +312,60 @@ def test_requests(request_: messages.Request) -> None:
             messages.AppendEntries(3, "n1", 7, 2, (), 5),
             messages.AppendEntriesResponse(3, True),
         ),
+        (install(), messages.InstallSnapshotResponse(4, MAX_COUNT)),
+        (messages.TimeoutNow(3, "n1"), messages.TimeoutNowResponse(4)),
     ],
 )
 def test_responses(request_: messages.Request, response: messages.Response) -> None:
     """
-    Every Result of both RPC boxes arrives as it was sent.
+    Every Result of each RPC box arrives as it was sent.
     """
     command, _ = arguments_of(request_)
     box = over_the_wire(command.makeResponse(results_of(response), None))
     assert read_response(request_, command.parseResponse(box, None)) == response
+
+
+def test_largest_piece_fits_in_a_box() -> None:
+    """
+    The largest piece beside the largest configuration is within a box's limit.
+    """
+    command, arguments = arguments_of(install(bytes(MAX_PACKED)))
+    arguments["configuration"] = bytes(MAX_CONFIGURATION)
+    box = command.makeArguments(arguments, None)
+    used = sum(len(key) + len(value) + PAIR_COST for key, value in box.items())
+    assert used + 3 * (255 + PAIR_COST) < MAX_BOX
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"last_included_index": 0},
+        {"last_included_term": 0},
+        {"size": 0},
+        {"configuration": b""},
+        {"configuration": b'{"servers":[1]}'},
+        {"configuration": b'{"servers": []}'},
+    ],
+)
+def test_impossible_snapshot(change: dict[str, Any]) -> None:
+    """
+    A snapshot of nothing, at no index or in no term, or of no configuration is none.
+    """
+    _, arguments = arguments_of(install())
+    assert read_install_snapshot(**arguments) == install()
+    with pytest.raises((CodecError, ProtocolViolation)):
+        read_install_snapshot(**arguments | change)
+
+
+@pytest.mark.parametrize("size", [0, 31, 33, 64])
+def test_digest(size: int) -> None:
+    """
+    A digest of another length is neither read nor written.
+    """
+    assert Digest().fromString(Digest().toString(DIGEST)) == DIGEST
+    for convert in (Digest().fromString, Digest().toString):
+        with pytest.raises(ValueError, match="32 bytes"):
+            convert(bytes(size))
 
 
 def test_entries_beyond_the_last_index() -> None:

@@ -16,19 +16,27 @@ from twisted.logger import LogLevel
 from twisted.protocols import amp
 
 from hraftd.codec import pack_entries
-from hraftd.peers.boxes import MAX_BOX, MAX_FIRST_BOX
-from hraftd.peers.commands import (
-    AppendEntries,
-    Hello,
-    Refused,
-    RequestVote,
-    Versions,
-    arguments_of,
+from hraftd.errors import LeadershipLost, Overloaded, Stopped
+from hraftd.leader_requests import (
+    AddServer,
+    Assurance,
+    ClientRequest,
+    ReadIndex,
+    RemoveServer,
+    TransferLeadership,
 )
+from hraftd.peers.arguments import MAX_PACKED
+from hraftd.peers.boxes import MAX_BOX, MAX_FIRST_BOX
+from hraftd.peers.client_commands import asked_for
+from hraftd.peers.commands import AppendEntries, RequestVote, arguments_of
+from hraftd.peers.complaints import Complaints
+from hraftd.peers.hello import Hello, Refused, Versions
 from hraftd.peers.inbound import HELLO_SECONDS
+from hraftd.peers.questions import MAX_ASKED
+from hraftd.proposals import Applied
+from hraftd.raft.configuration import Server
 from hraftd.raft.errors import ProtocolViolation
-from hraftd.raft.messages import RequestVoteResponse
-from hraftd.server import Stopped
+from hraftd.raft.messages import RequestVoteResponse, TimeoutNow
 
 from .network import (
     Caller,
@@ -36,8 +44,21 @@ from .network import (
     Wire,
     answer_to,
     append,
+    install,
     vote,
 )
+
+#: One of each kind of what peers ask for their clients.
+CLIENT_REQUESTS = (
+    ClientRequest(b"set"),
+    ReadIndex(Assurance.MAJORITY),
+    AddServer(Server("n4", "127.0.0.1:12004", "127.0.0.1:11004")),
+    RemoveServer("n4"),
+    TransferLeadership("n4"),
+    TransferLeadership(None),
+)
+
+LATE = TimeoutNow(3, "n1")
 
 #: Where callers come from.
 HERE = IPv4Address("TCP", "192.0.2.7", 50000)
@@ -104,9 +125,11 @@ class InboundTestCase(PeersTestCase):
         self.network.settle()
         return answer
 
-    def assert_dropped(self, caller: Any, reason: str) -> None:
+    def assert_dropped(self, caller: Any, *reasons: str) -> None:
         """
         See that the connection is closed with one line, and that others go on.
+
+        :param reasons: one of them is in the line.
         """
         self.network.settle()
         assert caller.lost
@@ -114,7 +137,7 @@ class InboundTestCase(PeersTestCase):
         assert line.startswith("closed a connection from 192.0.2.7 port 50000 that "), (
             line
         )
-        assert reason in line, line
+        assert any(reason in line for reason in reasons), line
         assert len(line) < 400, line
         assert "\n" not in line
         other = self.welcome()
@@ -122,6 +145,8 @@ class InboundTestCase(PeersTestCase):
         other.transport.loseConnection()
         self.network.settle()
         self.logged()
+        # The next one is not to be left out because of this one.
+        self.factory.complaints = Complaints(self.network.reactor)
 
 
 class HelloTests(InboundTestCase):
@@ -497,6 +522,67 @@ class RequestTests(InboundTestCase):
         assert len(self.flushLoggedErrors(amp.BadLocalReturn)) == 1
         self.events.clear()
 
+    def test_install_snapshot(self) -> None:
+        """
+        A piece of 8 MiB reaches the server as it was sent, and so does the answer.
+        """
+        request = install(b"x" * (8 << 20))
+        answer = self.ask(self.welcome(), request)
+        assert self.raft_server.requests == [request]
+        assert self.successResultOf(answer) == {"term": 3, "next_offset": 8 << 20}
+
+    def test_timeout_now(self) -> None:
+        """
+        A TimeoutNow reaches the server, and so does the answer.
+        """
+        answer = self.ask(self.welcome(), LATE)
+        assert self.raft_server.requests == [LATE]
+        assert self.successResultOf(answer) == {"term": 3}
+
+    def test_client_requests(self) -> None:
+        """
+        What a peer asks for its clients is served, while RPCs of Raft are answered.
+        """
+        caller = self.welcome()
+        answers = []
+        for request in CLIENT_REQUESTS:
+            command, arguments = asked_for(request)
+            answers.append(caller.callRemote(command, **arguments))
+            self.successResultOf(self.ask(caller, vote()))
+        assert tuple(self.raft_server.asked) == CLIENT_REQUESTS
+        for serving, outcome in zip(
+            self.raft_server.serving, (Applied(8, "x"), 7, 9, 10, 4, 5), strict=True
+        ):
+            serving.callback(outcome)
+        self.network.settle()
+        assert [self.successResultOf(answer) for answer in answers] == [
+            {"index": 8, "result": b'"x"'},
+            {"index": 7},
+            {"index": 9},
+            {"index": 10},
+            {"term": 4},
+            {"term": 5},
+        ]
+
+    def test_declined_when_the_connection_is_gone(self) -> None:
+        """
+        A leader that declines when nobody listens any more leaves no trace.
+        """
+        caller = self.welcome()
+        command, arguments = asked_for(CLIENT_REQUESTS[0])
+        asked = [caller.callRemote(command, **arguments) for _ in range(3)]
+        self.network.settle()
+        caller.transport.loseConnection()
+        self.network.settle()
+        for answer in asked:
+            self.failureResultOf(answer)
+        done, lost, stopped = self.raft_server.serving
+        done.callback(Applied(1, None))
+        lost.errback(LeadershipLost("late"))
+        stopped.errback(Stopped("late"))
+        self.network.settle()
+        assert self.logged() == []
+
 
 class BadInputTests(InboundTestCase):
     """
@@ -536,11 +622,30 @@ class BadInputTests(InboundTestCase):
         self.failureResultOf(answer)
         self.assert_dropped(caller, "said Hello twice")
 
+    def test_clients_before_hello(self) -> None:
+        """
+        Nor does a stranger get anything done for clients.
+        """
+        for request in CLIENT_REQUESTS:
+            caller = Caller()
+            self.connect(caller)
+            command, arguments = asked_for(request)
+            answer = caller.callRemote(command, **arguments)
+            self.network.settle()
+            self.failureResultOf(answer)
+            self.assert_dropped(caller, "Hello was not accepted")
+        assert self.raft_server.asked == []
+
     def test_sender_mismatch(self) -> None:
         """
         Nobody asks for a vote, or leads, in another server's name.
         """
-        for request in (vote(candidate_id="n3"), append(leader_id="n3")):
+        for request in (
+            vote(candidate_id="n3"),
+            append(leader_id="n3"),
+            install(leader_id="n3"),
+            TimeoutNow(3, "n3"),
+        ):
             caller = self.welcome()
             self.failureResultOf(self.ask(caller, request))
             self.assert_dropped(caller, "n1 said Hello, and this is from n3")
@@ -599,7 +704,7 @@ class BadInputTests(InboundTestCase):
         self.connect(raw)
         box = amp.AmpBox({amp.COMMAND: b"StartTLS", amp.ASK: b"1"})
         raw.transport.write(box.serialize())
-        self.assert_dropped(raw, "unknown command b'StartTLS'")
+        self.assert_dropped(raw, "unknown command: b'StartTLS'")
 
     def test_wrong_arguments(self) -> None:
         """
@@ -624,7 +729,86 @@ class BadInputTests(InboundTestCase):
                 else:
                     box[key] = value
             caller.transport.write(box.serialize())
-            self.assert_dropped(caller, "sent b'RequestVote' with wrong arguments")
+            self.assert_dropped(caller, "sent RequestVote with wrong arguments")
+
+    def test_hostile_arguments(self) -> None:
+        """
+        The same goes for all Commands: wrong sizes, numbers, choices, keys.
+
+        What is wrong is told in one line, and nothing of it reaches the server.
+        """
+        number: tuple[bytes, ...] = (b"", b"-1", b"9" * 19 + b"9", b"\xff" * 60_000)
+        text = (b"", b"\xff", b"a\nb", b"x" * 60_000)
+        wrong: dict[bytes, tuple[bytes, ...]] = {
+            b"digest": (b"", bytes(31), bytes(33), bytes(65_535)),
+            b"configuration": (b"", b"{}", b"[" * 60_000, b'{"servers":[{}]}'),
+            b"configuration.1": (b"x",),
+            b"data.1": (b"x",),
+            b"data.7": (b"x",),
+            b"done": (b"", b"2", b"True"),
+            b"last_included_index": (*number, b"0"),
+            b"last_included_term": (*number, b"0"),
+            b"size": (*number, b"0"),
+            b"offset": number,
+            b"term": number,
+            b"leader_id": text,
+            b"leadership_transfer": (b"", b"yes"),
+            b"command.1": (b"x",),
+            b"assurance": (b"", b"NONE", b"x" * 65_535),
+            b"suffrage": (b"", b"king", b"x" * 65_535),
+            b"id": (*text, b"..", b"a/b"),
+            b"raft": (*text, b"a", b"a:0", b"a:1 b:2"),
+            b"http": (b"\xff", b"a:99999", b"x" * 60_000),
+            b"server_id": text,
+        }
+        tried = 0
+        for command, arguments in (
+            *[arguments_of(request) for request in (vote(), install(), LATE)],
+            *[asked_for(request) for request in CLIENT_REQUESTS],
+        ):
+            good = command.makeArguments(dict(arguments), None)
+            good.update({amp.COMMAND: command.commandName, amp.ASK: b"1"})
+            changes: list[dict[bytes, bytes | None]] = [
+                {key: value}
+                for key, values in wrong.items()
+                if key.partition(b".")[0] in good
+                for value in values
+            ]
+            # Only whom to hand over to may be left out: then the leader chooses.
+            optional = {key for key, kind in command.arguments if kind.optional}
+            changes += [
+                {key: None}
+                for key in good
+                if not key.startswith(b"_") and key not in optional
+            ]
+            for change in changes:
+                box = amp.AmpBox(
+                    {k: v for k, v in (good | change).items() if v is not None}
+                )
+                caller = self.welcome()
+                caller.transport.write(box.serialize())
+                self.network.settle()
+                assert self.raft_server.requests == [], change
+                self.assert_dropped(
+                    caller, " with wrong arguments: ", "broke the rules"
+                )
+                self.raft_server.requests.clear()
+                tried += 1
+        assert self.raft_server.asked == []
+        assert tried > 100
+
+    def test_endless_data(self) -> None:
+        """
+        The data of a piece, in parts without end, is refused at the size of a box.
+        """
+        command, arguments = arguments_of(install(bytes(MAX_PACKED)))
+        box = command.makeArguments(arguments, None)
+        box.update({amp.COMMAND: command.commandName, amp.ASK: b"1"})
+        for number in range(500, 530):
+            box[b"data.%d" % number] = bytes(65_535)
+        caller = self.welcome()
+        caller.transport.write(box.serialize())
+        self.assert_dropped(caller, f"more than {MAX_BOX} bytes")
 
     def test_boxes_that_ask_nothing(self) -> None:
         """
@@ -904,6 +1088,82 @@ class BoundsTests(InboundTestCase):
             held.callback(answer_to(append()))
         assert len(self.raft_server.requests) == 4
         assert self.logged() == []
+
+    def test_many_small_questions(self) -> None:
+        """
+        Questions that wait count for what it costs to wait, not for their bytes alone.
+        """
+        protocol, transport = self.greeted()
+        asked = 0
+        while transport.producerState == "producing":
+            assert asked < 10_000
+            command, arguments = asked_for(ReadIndex(Assurance.MAJORITY))
+            box = command.makeArguments(arguments, None)
+            box.update({amp.COMMAND: command.commandName, amp.ASK: b"%d" % asked})
+            protocol.dataReceived(box.serialize())
+            asked += 1
+        assert asked > 5 * MAX_ASKED
+        self.raft_server.serving[0].callback(1)
+        assert transport.producerState == "producing"
+        for serving in self.raft_server.serving[1:]:
+            serving.errback(Overloaded("enough"))
+        assert transport.producerState == "producing"
+
+    def test_lines_in_the_log(self) -> None:
+        """
+        Garbage without end does not fill the log: a few lines, then one a minute.
+        """
+        minutes = 3
+        for _ in range(minutes):
+            for _ in range(100):
+                raw = Raw()
+                self.connect(raw)
+                raw.transport.write(b"GET / HTTP/1.1\r\n\r\n")
+                self.network.settle()
+                assert raw.lost
+            self.network.advance(60, step=1)
+        lines = self.logged(LogLevel.warn, LogLevel.error, LogLevel.critical)
+        assert len(lines) == 5 + minutes - 1
+        assert lines[0].endswith("that sent bytes that are no AMP")
+        assert lines[-1].endswith("no AMP (99 more like it were not logged)")
+
+    def test_words_of_strangers(self) -> None:
+        """
+        Nor do ever new words, commands or names in it.
+        """
+
+        def unknown(number: int) -> Any:
+            command = amp.AmpBox({amp.COMMAND: b"C%d" % number, amp.ASK: b"1"})
+            raw = Raw()
+            self.connect(raw)
+            raw.transport.write(command.serialize())
+            return raw
+
+        def refused(number: int) -> Any:
+            caller = Caller()
+            self.connect(caller)
+            caller.hello(sender=f"n{number}", cluster=f"c{number}").addErrback(str)
+            return caller
+
+        for act, most in ((unknown, 5), (refused, 20)):
+            for number in range(300):
+                caller = act(number)
+                self.network.settle()
+                assert caller.lost
+            assert len(self.logged(LogLevel.warn)) == most
+
+    def test_peers_have_lines_of_their_own(self) -> None:
+        """
+        What strangers do does not hide what a peer does, though it is on their host.
+        """
+        for _ in range(10):
+            caller = Caller()
+            self.connect(caller)
+            self.ask(caller, vote()).addErrback(str)
+        assert len(self.logged()) == 5
+        caller = self.welcome()
+        self.ask(caller, vote(candidate_id="n3")).addErrback(str)
+        assert len(self.logged()) == 1
 
 
 class DisconnectTests(InboundTestCase):

@@ -22,9 +22,9 @@ from zope.interface.verify import verifyObject
 from hraftd.interfaces import IPeers
 from hraftd.peers.arguments import MAX_PACKED
 from hraftd.peers.boxes import MAX_FIRST_BOX
-from hraftd.peers.commands import Versions
+from hraftd.peers.hello import Versions
 from hraftd.peers.links import NotConnected, PeerLinks, ProbeFailed
-from hraftd.raft.configuration import Configuration, Server
+from hraftd.raft.configuration import Server
 from hraftd.raft.messages import Call, RequestVoteResponse
 
 from .network import (
@@ -33,7 +33,7 @@ from .network import (
     Wire,
     answer_to,
     append,
-    configuration,
+    servers,
     vote,
 )
 
@@ -55,7 +55,7 @@ class LinksTestCase(PeersTestCase):
         Return links with an open one to ``n2``.
         """
         links = self.links(**options)
-        links.configure(CLUSTER, configuration(n1=12001, n2=12002))
+        links.configure(CLUSTER, servers(n1=12001, n2=12002))
         self.network.settle()
         assert self.logged() == ["linked to n2 at 127.0.0.1:12002"]
         return links
@@ -193,7 +193,7 @@ class CallTests(LinksTestCase):
         """
         self.raft_server.admission = Deferred()
         links = self.links()
-        links.configure(CLUSTER, configuration(n1=12001, n2=12002))
+        links.configure(CLUSTER, servers(n1=12001, n2=12002))
         self.failureResultOf(links.call(Call("n2", vote())), NotConnected)
         self.network.settle()
         self.failureResultOf(self.ask(links, vote()), NotConnected)
@@ -409,7 +409,7 @@ class ReconnectTests(LinksTestCase):
         """
         del self.network.listeners[12002]
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.advance(20, step=0.005)
         pauses = [
             after - before
@@ -465,7 +465,7 @@ class ReconnectTests(LinksTestCase):
         """
         self.raft_server.cluster_id = "cluster-2"
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.advance(10)
         assert len(self.network.dialled) > 8
         assert self.logged() == [
@@ -483,7 +483,7 @@ class ReconnectTests(LinksTestCase):
         From refused to unreachable and back are changes; each is logged.
         """
         self.raft_server.cluster_id = "cluster-2"
-        self.links().configure(CLUSTER, configuration(n2=12002))
+        self.links().configure(CLUSTER, servers(n2=12002))
         self.network.advance(3)
         del self.network.listeners[12002]
         self.network.advance(3)
@@ -504,7 +504,7 @@ class ReconnectTests(LinksTestCase):
         for newest, oldest, welcome in cases:
             self.serve("n2", 12002, versions=Versions(7, 6))
             links = self.links(versions=Versions(newest, oldest))
-            links.configure(CLUSTER, configuration(n2=12002))
+            links.configure(CLUSTER, servers(n2=12002))
             self.network.settle()
             answer = self.ask(links, vote())
             if welcome:
@@ -521,7 +521,7 @@ class ReconnectTests(LinksTestCase):
         """
         self.network.listen(12002, impostor())
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.advance(1.9)
         assert len(self.network.open_wires) == 1
         self.network.advance(2)
@@ -538,7 +538,7 @@ class ReconnectTests(LinksTestCase):
         """
         self.raft_server.admission = Deferred()
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.settle()
         self.wire.cut(lost=True)
         self.raft_server.admission = None
@@ -583,7 +583,7 @@ class ReconnectTests(LinksTestCase):
         ):
             self.network.listen(12002, impostor(data))
             links = self.links()
-            links.configure(CLUSTER, configuration(n2=12002))
+            links.configure(CLUSTER, servers(n2=12002))
             self.network.settle()
             lines = self.logged(LogLevel.warn, LogLevel.error, LogLevel.critical)
             assert len(lines) == 1, lines
@@ -618,9 +618,7 @@ class ReconnectTests(LinksTestCase):
         An address that is none is a reason like any other.
         """
         links = self.links()
-        links.configure(
-            CLUSTER, Configuration((Server("n2", "nonsense"), Server("n3", "x:1:2")))
-        )
+        links.configure(CLUSTER, [Server("n2", "nonsense"), Server("n3", "x:1:2")])
         self.network.advance(3)
         lines = self.logged()
         assert len(lines) == 2
@@ -647,7 +645,7 @@ class ConfigureTests(LinksTestCase):
         """
         links = self.linked()
         wire = self.wire
-        links.configure(CLUSTER, configuration(n1=12001, n2=12002, n3=12003))
+        links.configure(CLUSTER, servers(n1=12001, n2=12002, n3=12003))
         self.network.settle()
         for name in ("n2", "n3"):
             self.successResultOf(self.ask(links, vote(), to=name))
@@ -659,12 +657,12 @@ class ConfigureTests(LinksTestCase):
         Who is no member any more is let go, and calls to it fail.
         """
         links = self.linked()
-        links.configure(CLUSTER, configuration(n1=12001, n2=12002, n3=12003))
+        links.configure(CLUSTER, servers(n1=12001, n2=12002, n3=12003))
         self.network.settle()
         self.logged()
         self.raft_server.hold = True
         answer = self.ask(links, vote())
-        links.configure(CLUSTER, configuration(n1=12001, n3=12003))
+        links.configure(CLUSTER, servers(n1=12001, n3=12003))
         failure = self.failureResultOf(answer, NotConnected)
         assert str(failure.value) == "the link to n2 is closed"
         self.failureResultOf(self.ask(links, vote()), NotConnected)
@@ -680,7 +678,7 @@ class ConfigureTests(LinksTestCase):
         """
         links = self.linked()
         moved, _ = self.serve("n2", 12012)
-        links.configure(CLUSTER, configuration(n1=12001, n2=12012))
+        links.configure(CLUSTER, servers(n1=12001, n2=12012))
         self.network.settle()
         self.successResultOf(self.ask(links, vote()))
         assert moved.requests == [vote()]
@@ -692,9 +690,9 @@ class ConfigureTests(LinksTestCase):
         The same configuration changes nothing, nor does a member's HTTP address.
         """
         links = self.linked()
-        links.configure(CLUSTER, configuration(n1=12001, n2=12002))
+        links.configure(CLUSTER, servers(n1=12001, n2=12002))
         server = Server("n2", "127.0.0.1:12002", http="127.0.0.1:11002")
-        links.configure(CLUSTER, Configuration((server,)))
+        links.configure(CLUSTER, [server])
         self.network.settle()
         assert len(self.network.wires) == 1
         self.successResultOf(self.ask(links, vote()))
@@ -705,7 +703,7 @@ class ConfigureTests(LinksTestCase):
         """
         links = self.linked()
         self.raft_server.cluster_id = "cluster-2"
-        links.configure("cluster-2", configuration(n1=12001, n2=12002))
+        links.configure("cluster-2", servers(n1=12001, n2=12002))
         self.network.settle()
         self.successResultOf(self.ask(links, vote()))
         assert len(self.network.wires) == 2
@@ -715,8 +713,8 @@ class ConfigureTests(LinksTestCase):
         Links that are configured before the service starts are opened when it does.
         """
         links = PeerLinks("n1", self.network.reactor)
-        links.configure(CLUSTER, configuration(n2=12002))
-        links.configure(CLUSTER, configuration(n3=12003))
+        links.configure(CLUSTER, servers(n2=12002))
+        links.configure(CLUSTER, servers(n3=12003))
         self.network.settle()
         assert self.network.wires == []
         links.startService()
@@ -731,10 +729,10 @@ class ConfigureTests(LinksTestCase):
         self.network.silent.add(12002)
         del self.network.listeners[12003]
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002, n3=12003))
+        links.configure(CLUSTER, servers(n2=12002, n3=12003))
         self.network.settle()
         self.logged()
-        links.configure(CLUSTER, Configuration())
+        links.configure(CLUSTER, ())
         self.network.silent.clear()
         self.network.advance(3)
         assert self.network.wires == []
@@ -754,10 +752,10 @@ class ConfigureTests(LinksTestCase):
             links.call(Call("n2", vote())).addErrback(
                 lambda second: seen.append(second.getErrorMessage())
             )
-            links.configure(CLUSTER, configuration(n1=12001, n3=12003))
+            links.configure(CLUSTER, servers(n1=12001, n3=12003))
 
         self.ask(links, vote()).addErrback(again)
-        links.configure(CLUSTER, configuration(n1=12001))
+        links.configure(CLUSTER, servers(n1=12001))
         self.network.settle()
         assert seen == ["n2 is no other member"]
         self.successResultOf(self.ask(links, vote(), to="n3"))
@@ -806,7 +804,7 @@ class StopTests(LinksTestCase):
         """
         self.network.silent.add(12002)
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.settle()
         self.successResultOf(links.stopService())
         self.assert_stops(links)
@@ -817,7 +815,7 @@ class StopTests(LinksTestCase):
         """
         self.raft_server.admission = Deferred()
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.settle()
         self.assert_stops(links)
 
@@ -827,7 +825,7 @@ class StopTests(LinksTestCase):
         """
         del self.network.listeners[12002]
         links = self.links()
-        links.configure(CLUSTER, configuration(n2=12002))
+        links.configure(CLUSTER, servers(n2=12002))
         self.network.settle()
         self.logged()
         self.assert_stops(links)
@@ -837,7 +835,7 @@ class StopTests(LinksTestCase):
         Links that were let go just before are waited for as well.
         """
         links = self.linked()
-        links.configure(CLUSTER, Configuration())
+        links.configure(CLUSTER, ())
         stopped = links.stopService()
         self.assertNoResult(stopped)
         self.network.settle()
@@ -1020,9 +1018,7 @@ class NameTests(LinksTestCase):
         reactor.nameResolver = Resolver()
         directlyProvides(reactor, providedBy(reactor), IReactorPluggableNameResolver)
         self.peer_links = self.links()
-        self.peer_links.configure(
-            CLUSTER, Configuration((Server("n2", "node2.example:12002"),))
-        )
+        self.peer_links.configure(CLUSTER, [Server("n2", "node2.example:12002")])
         self.network.settle()
 
     def resolve(self, *hosts: str) -> None:

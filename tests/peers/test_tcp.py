@@ -17,10 +17,13 @@ from twisted.internet.error import ConnectionClosed
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import deferLater
 
+from hraftd.leader_requests import Assurance, ClientRequest, ReadIndex
 from hraftd.peers.boxes import BoxStream
 from hraftd.peers.links import NotConnected, PeerLinks, ProbeFailed
 from hraftd.peers.locator import PeerFactory
-from hraftd.raft.configuration import Configuration, Server
+from hraftd.proposals import Applied
+from hraftd.raft.configuration import Server
+from hraftd.raft.errors import NotLeader
 from hraftd.raft.messages import Call
 
 from .network import CLUSTER, StandIn, answer_to, append, vote
@@ -66,7 +69,7 @@ class Pair:
         Wait for a call to be answered.
         """
         member = Server("n2", address or self.address)
-        self.links.configure(CLUSTER, Configuration((member,)))
+        self.links.configure(CLUSTER, [member])
         clock: Any = reactor
         deadline = clock.seconds() + DEADLINE
         while not self.raft_server.requests:
@@ -121,6 +124,29 @@ async def test_calls(pair: Pair) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_asks(pair: Pair) -> None:
+    """
+    What is asked for clients waits, while Raft goes on, and comes back whole.
+    """
+    await pair.linked()
+    assert pair.links.is_linked("n2")
+    write = ClientRequest(b"x" * (8 << 20))
+    done = pair.links.ask("n2", write, DEADLINE)
+    declined = pair.links.ask("n2", ReadIndex(Assurance.MAJORITY), DEADLINE)
+    await until(lambda: len(pair.raft_server.serving) == 2)
+    assert pair.raft_server.asked[0] == write
+    assert await pair.call(vote()) == answer_to(vote())
+    leader = Server("n3", "127.0.0.1:12003")
+    pair.raft_server.serving[1].errback(NotLeader(leader))
+    with pytest.raises(NotLeader) as elsewhere:
+        await declined
+    assert elsewhere.value.leader == leader
+    outcome = Applied(8, {"large": "y" * (2 << 20)})
+    pair.raft_server.serving[0].callback(outcome)
+    assert await done == outcome
+
+
+@pytest_twisted.ensureDeferred
 async def test_by_name(pair: Pair) -> None:
     """
     ``localhost`` is found, although it may have an address where nobody listens.
@@ -145,6 +171,10 @@ async def test_socket_options(pair: Pair) -> None:
     for end in ends:
         assert end.getTcpNoDelay()
         assert end.getTcpKeepAlive()
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_USER_TIMEOUT", 10_000)):
+            if (option := getattr(socket, name, None)) is not None:
+                tcp = end.getHandle()
+                assert tcp.getsockopt(socket.IPPROTO_TCP, option) == value
 
 
 @pytest_twisted.ensureDeferred
@@ -197,7 +227,7 @@ async def test_probe(pair: Pair) -> None:
     """
     A probe finds who is there, and says who is not.
     """
-    pair.links.configure(CLUSTER, Configuration())
+    pair.links.configure(CLUSTER, ())
     await pair.links.probe(Server("n2", pair.address))
     with pytest.raises(ProbeFailed, match="says: this is n2, not n3"):
         await pair.links.probe(Server("n3", pair.address))
@@ -230,7 +260,7 @@ async def test_stop_while_connecting(pair: Pair) -> None:
         Server("n4", "192.0.2.1:12000"),
         Server("n5", "nowhere.invalid:12000"),
     )
-    pair.links.configure(CLUSTER, Configuration(members))
+    pair.links.configure(CLUSTER, members)
     await until(lambda: accepted)
     began = reactor.seconds()
     await pair.links.stopService()

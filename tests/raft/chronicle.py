@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define
 
+from hraftd.raft.configuration import Suffrage
 from hraftd.raft.leader import Leader
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
+    InstallSnapshot,
+    InstallSnapshotResponse,
     RequestVote,
+    TimeoutNow,
 )
 from hraftd.raft.roles import Candidate, Follower, PreCandidate
 
 if TYPE_CHECKING:
     from hraftd.raft.configuration import Configuration
     from hraftd.raft.consensus import ConsensusModule
-    from hraftd.raft.messages import Entry
+    from hraftd.raft.messages import Entry, Response
     from tests.raft.network import Message
 
 
@@ -45,11 +49,15 @@ def describe_role(core: ConsensusModule) -> str:
 
 def describe_configuration(configuration: Configuration) -> str:
     """
-    Name the voters, and the learners if there are any.
+    Name the voters, and the others if there are any.
     """
     voters = " ".join(server.id for server in configuration.voters)
-    learners = " ".join(server.id for server in configuration.learners)
-    return f"{voters} (learner {learners})" if learners else voters
+    others = ", ".join(
+        f"{suffrage.value} {' '.join(ids)}"
+        for suffrage in (Suffrage.LEARNER, Suffrage.NONVOTER)
+        if (ids := [s.id for s in configuration.servers if s.suffrage is suffrage])
+    )
+    return f"{voters} ({others})" if others else voters
 
 
 def describe_entry(entry: Entry) -> str:
@@ -73,8 +81,16 @@ def _words(message: Message) -> str:
             granted = getattr(response, "vote_granted", False)
             return f"{'yes' if granted else 'no'} (term {response.term})"
         asked = "pre-vote" if request.pre_vote else "vote"
+        if request.leadership_transfer:
+            asked = "vote, as the leader wants it,"
         last = f"{request.last_log_index}t{request.last_log_term}"
         return f"{asked} for term {request.term}? log ends with {last}"
+    if isinstance(request, TimeoutNow):
+        if response is None:
+            return f"term {request.term}, campaign now"
+        return f"received (term {response.term})"
+    if isinstance(request, InstallSnapshot):
+        return _words_of_snapshot(request, response)
     assert isinstance(request, AppendEntries)
     reach = request.prev_log_index + len(request.entries)
     if response is None:
@@ -96,12 +112,38 @@ def _words(message: Message) -> str:
     return f"no, this is term {response.term}"
 
 
+def _words_of_snapshot(request: InstallSnapshot, response: Response | None) -> str:
+    snapshot, first = request.snapshot, request.piece.offset
+    if response is None:
+        last = f"{snapshot.last_index}t{snapshot.last_term}"
+        end = first + len(request.piece.data)
+        return (
+            f"term {request.term}, snapshot at {last}: bytes {first} to {end} of "
+            f"{snapshot.size}"
+        )
+    assert isinstance(response, InstallSnapshotResponse)
+    if response.term > request.term:
+        return f"no, this is term {response.term}"
+    if response.next_offset == snapshot.size:
+        return f"yes, up to {snapshot.last_index}"
+    return f"needs it from byte {response.next_offset} on"
+
+
 @define(eq=False)
 class _Seen:
     role: str
     commit_index: int
+    #: From the entry that follows ``memory_index`` on.
     entries: tuple[Entry, ...]
+    memory_index: int
+    snapshot_index: int
     configuration: Configuration
+
+    def after(self, index: int) -> tuple[Entry, ...]:
+        """
+        Return the entries behind that one.
+        """
+        return self.entries[max(index - self.memory_index, 0) :]
 
 
 @define(eq=False)
@@ -126,7 +168,9 @@ class Chronicle:
         now = _Seen(
             describe_role(core),
             core.commit_index,
-            log.between(1, log.last_index),
+            log.between(log.memory_index + 1, log.last_index),
+            log.memory_index,
+            log.snapshot_index,
             core.configuration,
         )
         before = self._seen.get(server_id)
@@ -136,18 +180,22 @@ class Chronicle:
             return
         if now.role != before.role:
             self.lines.append(f"{server_id} {now.role}")
-        if now.entries is not before.entries:
-            kept = 0
-            for old, new in zip(before.entries, now.entries, strict=False):
-                if old != new:
-                    break
-                kept += 1
-            if before.entries[kept:]:
-                gone = " ".join(map(describe_entry, before.entries[kept:]))
-                self.lines.append(f"{server_id} deletes {gone}")
-            if now.entries[kept:]:
-                new_ones = " ".join(map(describe_entry, now.entries[kept:]))
-                self.lines.append(f"{server_id} appends {new_ones}")
+        if now.snapshot_index != before.snapshot_index:
+            self.lines.append(f"{server_id} has a snapshot at {now.snapshot_index}")
+        # What left the memory was not deleted.
+        first = max(before.memory_index, now.memory_index)
+        old_ones, new_ones = before.after(first), now.after(first)
+        kept = 0
+        for old, new in zip(old_ones, new_ones, strict=False):
+            if old != new:
+                break
+            kept += 1
+        if old_ones[kept:]:
+            gone = " ".join(map(describe_entry, old_ones[kept:]))
+            self.lines.append(f"{server_id} deletes {gone}")
+        if new_ones[kept:]:
+            added = " ".join(map(describe_entry, new_ones[kept:]))
+            self.lines.append(f"{server_id} appends {added}")
         if now.configuration != before.configuration:
             members = describe_configuration(now.configuration) or "nobody"
             self.lines.append(f"{server_id} now counts on {members}")

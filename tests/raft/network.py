@@ -18,36 +18,38 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, field
 
-from hraftd.raft.configuration import Configuration, Server
+from hraftd.raft.configuration import Configuration, Server, Suffrage
 from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
-from hraftd.raft.invariants import Observer, check_group
+from hraftd.raft.invariants import check_group
 from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
 from hraftd.raft.messages import (
-    AppendEntries,
     Call,
     Entry,
     HardState,
     NoOp,
-    RequestVote,
+    Piece,
     RequestVoteResponse,
+    Snapshot,
 )
-from hraftd.raft.ready import Timing
+from hraftd.raft.observer import Observer
+from hraftd.raft.ready import FetchPiece, Timing
 from hraftd.raft.roles import Candidate, PreCandidate
 from tests.raft.chronicle import Chronicle, describe_role
+from tests.raft.disk import PIECE_ENTRIES, Disk, decode_state, make_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from hraftd.raft.messages import Payload, Request, Response
-    from hraftd.raft.ready import Ready
+    from hraftd.raft.ready import Fetch, Ready
 
 
-def member(server_id: str) -> Server:
+def member(server_id: str, suffrage: Suffrage = Suffrage.VOTER) -> Server:
     """
-    Return a voter of that name at an address made of it.
+    Return a voter, or another member, of that name at an address made of it.
     """
-    return Server(server_id, f"{server_id}:12000", f"{server_id}:11000")
+    return Server(server_id, f"{server_id}:12000", f"{server_id}:11000", suffrage)
 
 
 def entries(terms: Iterable[int], voters: Iterable[str]) -> tuple[Entry, ...]:
@@ -63,10 +65,11 @@ def entries(terms: Iterable[int], voters: Iterable[str]) -> tuple[Entry, ...]:
 
 def terms(core: ConsensusModule) -> list[int]:
     """
-    Return the terms of a log's entries, as the figures of the paper draw it.
+    Return the terms of a log behind its snapshot, as the figures of the paper draw it.
     """
     log = core.log
-    return [e.term for e in log.between(log.snapshot_index + 1, log.last_index)]
+    indexes = range(log.snapshot_index + 1, log.last_index + 1)
+    return [term for term in map(log.term_at, indexes) if term is not None]
 
 
 # One server alone, of which a test plays all the peers.
@@ -182,32 +185,55 @@ class Message:
 
 
 @define(eq=False)
-class Node:
+class Read:
+    """
+    Somebody who waits until it is confirmed at which index to read.
+    """
+
+    round: int
+    #: The index, once it is confirmed.
+    index: int | None = None
+
+
+@define(eq=False)
+class Node(Disk):
     """
     One server, what is on its disk, and what waits for that.
     """
 
-    server_id: str
-    hard_state: HardState = Factory(HardState)
-    entries: list[Entry] = Factory(list)
     core: ConsensusModule | None = None
     life: int = 0
+    #: To whom it keeps links.
+    servers: tuple[Server, ...] = ()
     #: Writes wait for :meth:`Network.finish_save`.
     has_slow_disk: bool = False
     saving: Ready | None = None
     held: list[tuple[Message, Response]] = Factory(list)
     held_by_save: list[tuple[Message, Response]] = Factory(list)
+    #: What is read for followers waits for :meth:`Network.finish_fetch`.
+    has_slow_reads: bool = False
+    #: What is read for followers is not there.
+    fails_reads: bool = False
+    fetching: list[Fetch] = Factory(list)
+    #: What was installed waits for :meth:`Network.finish_restore`.
+    has_slow_restore: bool = False
+    restoring: Snapshot | None = None
+    #: How many snapshots of others it has restored.
+    installs: int = 0
+    #: So many entries go into a piece of the snapshots that it takes.
+    piece_entries: int = PIECE_ENTRIES
+    #: What was begun and waits for :meth:`Network.finish_snapshot`.
+    taking: tuple[Snapshot, tuple[Piece, ...]] | None = None
+    #: The state: all that it has, also from snapshots.
     applied: list[Entry] = Factory(list)
+    reads: list[Read] = Factory(list)
 
-    def write(self, ready: Ready) -> None:
+    @property
+    def applied_index(self) -> int:
         """
-        Put on disk what a Ready holds.
+        The last entry that is in the state.
         """
-        if ready.hard_state is not None:
-            self.hard_state = ready.hard_state
-        if ready.entries:
-            del self.entries[ready.entries[0].index - 1 :]
-            self.entries.extend(ready.entries)
+        return self.applied[-1].index if self.applied else 0
 
 
 @define(eq=False)
@@ -405,13 +431,46 @@ class Network:
         self._turn(self.nodes[server_id])
         return entry
 
-    def add_server(self, leader_id: str, newcomer: str) -> Entry:
+    def add_server(
+        self,
+        leader_id: str,
+        newcomer: str | Server,
+        suffrage: Suffrage = Suffrage.VOTER,
+    ) -> Entry | None:
         """
-        Have a leader add a server.
+        Have a leader add a server, or change a member.
         """
-        entry = self[leader_id].add_server(member(newcomer))
+        if isinstance(newcomer, str):
+            newcomer = member(newcomer, suffrage)
+        entry = self[leader_id].add_server(newcomer)
         self._turn(self.nodes[leader_id])
         return entry
+
+    def remove_server(self, leader_id: str, server_id: str) -> Entry:
+        """
+        Have a leader remove a server.
+        """
+        entry = self[leader_id].remove_server(server_id)
+        self._turn(self.nodes[leader_id])
+        return entry
+
+    def transfer(self, leader_id: str, to: str) -> None:
+        """
+        Have a leader hand over.
+        """
+        self[leader_id].transfer_leadership(to)
+        self._turn(self.nodes[leader_id])
+
+    def read_index(self, leader_id: str) -> Read:
+        """
+        Ask a leader at which index to read; the answer is in what is returned.
+        """
+        core = self[leader_id]
+        read = Read(core.read_index())
+        self.observer.asked(core, read.round)
+        self.nodes[leader_id].reads.append(read)
+        self._turn(self.nodes[leader_id])
+        return read
 
     # Messages.
 
@@ -542,8 +601,9 @@ class Network:
             node.write(node.saving)
             self.observer.saved(server_id, node.saving)
         unanswered = [message for message, _ in node.held_by_save + node.held]
-        node.core = node.saving = None
+        node.core = node.saving = node.restoring = node.taking = None
         node.held, node.held_by_save, node.applied = [], [], []
+        node.fetching, node.reads = [], []
         node.life += 1
         self.chronicle.crashed(server_id)
         # Its links break, and who waits for an answer notices.
@@ -556,13 +616,107 @@ class Network:
         """
         node = self.nodes[server_id]
         assert node.core is None, f"{server_id} is up"
+        node.received = []
+        node.applied = decode_state(node.pieces)
+        assert node.applied_index == node.snapshot_index
+        self._check_state(node)
         node.core = ConsensusModule(
             server_id,
             node.hard_state,
-            Log(tuple(node.entries)),
+            Log(tuple(node.entries), node.snapshot),
             Random(f"{self.seed} {server_id} {node.life}"),
             self.timing,
         )
+        self._turn(node)
+
+    # Snapshots.
+
+    def begin_snapshot(self, server_id: str) -> Snapshot | None:
+        """
+        Keep the state of a server as it is; ``None`` where there is nothing new in it.
+        """
+        node, log = self.nodes[server_id], self[server_id].log
+        index = node.applied_index
+        # One that was installed may be on its way into the state.
+        if node.restoring is not None or index <= log.snapshot_index:
+            return None
+        node.taking = make_snapshot(
+            node.applied, log.configuration_at(index), node.piece_entries
+        )
+        snapshot, _ = node.taking
+        assert snapshot.last_term == log.term_at(index)
+        return snapshot
+
+    def finish_snapshot(self, server_id: str, trailing: int = 0) -> None:
+        """
+        Put the snapshot that was begun on disk, in place of the log.
+
+        :param trailing: so many entries before its end are kept.
+        """
+        node, core = self.nodes[server_id], self[server_id]
+        assert node.taking is not None
+        (snapshot, pieces), node.taking = node.taking, None
+        if snapshot.last_index <= node.snapshot_index:
+            # Another was installed meanwhile.
+            return
+        first_index = node.compact(snapshot, pieces, trailing)
+        self.observer.compacted(server_id, snapshot, pieces, first_index)
+        core.compact(snapshot, first_index)
+        self._turn(node)
+
+    def take_snapshot(self, server_id: str, trailing: int = 0) -> Snapshot:
+        """
+        Put a snapshot of what a server has applied in place of its log.
+        """
+        snapshot = self.begin_snapshot(server_id)
+        assert snapshot is not None, "there is nothing new to keep"
+        self.finish_snapshot(server_id, trailing)
+        return snapshot
+
+    def finish_restore(self, server_id: str) -> None:
+        """
+        Put the snapshot that was installed into the state machine.
+        """
+        node, core = self.nodes[server_id], self[server_id]
+        snapshot, node.restoring = node.restoring, None
+        assert snapshot is not None
+        assert snapshot == node.snapshot, "what is restored is on disk"
+        node.applied = decode_state(node.pieces)
+        node.installs += 1
+        self.observer.restored(core, snapshot)
+        self._check_state(node)
+        core.restored(snapshot)
+        self._turn(node)
+
+    def _check_state(self, node: Node) -> None:
+        """
+        Check that the state is what applying everything one by one leads to.
+        """
+        committed = self.observer.committed
+        for position, entry in enumerate(node.applied, start=1):
+            assert committed.get(position) == entry, (
+                f"entry {position} in the state of {node.server_id} is {entry}"
+            )
+
+    def finish_fetch(self, server_id: str, fetch: Fetch | None = None) -> None:
+        """
+        Let a server have what it reads from its disk for a follower: the oldest first.
+        """
+        node, core = self.nodes[server_id], self[server_id]
+        fetch = fetch or node.fetching[0]
+        node.fetching.remove(fetch)
+        content: Sequence[Entry] | bytes
+        try:
+            if node.fails_reads:
+                raise LookupError("all reads fail")
+            if isinstance(fetch, FetchPiece):
+                content = node.read_piece(fetch.snapshot, fetch.offset)
+            else:
+                content = node.read_entries(fetch.first, fetch.last, fetch.max_bytes)
+        except LookupError:
+            core.fetch_failed(fetch)
+        else:
+            core.fetched(fetch, content)
         self._turn(node)
 
     # The turn, as in hraftd.server.
@@ -574,24 +728,27 @@ class Network:
         core = node.core
         assert core is not None
         self._look(node)
-        while True:
-            ready = core.ready()
-            self.observer.handed_out(core, ready)
-            node.applied.extend(ready.committed)
-            self._send(node, ready.early_calls)
-            if len(ready.committed) < MAX_COMMITTED:
-                break
+        ready = core.ready()
+        self.observer.handed_out(core, ready)
+        node.applied.extend(ready.committed)
+        self._confirm(node, ready)
+        self._keep_links(node, ready)
+        self._send(node, ready.early_calls)
+        node.fetching.extend(ready.fetches)
         self._look(node)
-        if node.saving is not None:
-            return
-        held, node.held = node.held, []
-        if ready.must_save:
-            node.saving, node.held_by_save = ready, held
-            if not node.has_slow_disk:
-                self.finish_save(node.server_id)
-        else:
-            self._send(node, ready.calls)
-            self._answer(node, held)
+        if node.saving is None:
+            held, node.held = node.held, []
+            if ready.must_save:
+                node.saving, node.held_by_save = ready, held
+                if not node.has_slow_disk:
+                    self.finish_save(node.server_id)
+            else:
+                self._send(node, ready.calls)
+                self._answer(node, held)
+        if len(ready.committed) == MAX_COMMITTED:
+            self._turn(node)
+        while node.fetching and not node.has_slow_reads:
+            self.finish_fetch(node.server_id)
 
     def finish_save(self, server_id: str) -> None:
         """
@@ -608,12 +765,34 @@ class Network:
         held, node.held_by_save = node.held_by_save, []
         self._answer(node, held)
         self._send(node, ready.calls)
+        if ready.snapshot is not None:
+            node.restoring = ready.snapshot
         self._turn(node)
+        if node.restoring is not None and not node.has_slow_restore:
+            self.finish_restore(server_id)
+
+    @staticmethod
+    def _keep_links(node: Node, ready: Ready) -> None:
+        if ready.servers is not None:
+            node.servers = ready.servers
+        linked = {server.id for server in node.servers}
+        for call in (*ready.calls, *ready.early_calls):
+            assert call.to in linked, f"{node.server_id} has no link to {call.to}"
+
+    def _confirm(self, node: Node, ready: Ready) -> None:
+        for confirmed in ready.confirmed_reads:
+            for read in node.reads:
+                if read.round == confirmed.round:
+                    read.index = confirmed.index
+        node.reads = [read for read in node.reads if read.index is None]
 
     def _look(self, node: Node) -> None:
         assert node.core is not None
         self.chronicle.look(node.core)
         self.observer.observe(node.core)
+        if node.core.led_term is None:
+            # Nobody will ever tell those who wait.
+            node.reads.clear()
 
     def _send(self, node: Node, calls: Iterable[Call]) -> None:
         for call in calls:
@@ -643,7 +822,7 @@ class Network:
 
     def commands(self, server_id: str) -> list[Payload]:
         """
-        Return what a server has applied since it started, but for no-ops.
+        Return the commands in a server's state, in the order they were applied.
         """
         return [
             entry.payload
@@ -651,9 +830,7 @@ class Network:
             if not isinstance(entry.payload, NoOp | Configuration)
         ]
 
-    def requests(
-        self, kind: type[AppendEntries] | type[RequestVote], **where: str
-    ) -> list[Request]:
+    def requests(self, kind: type[Request], **where: str) -> list[Request]:
         """
         Return the requests of that kind that are on their way.
         """

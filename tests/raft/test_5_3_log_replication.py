@@ -9,7 +9,7 @@ import pytest
 from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
 from hraftd.raft.errors import ProtocolViolation
 from hraftd.raft.leader import Leader
-from hraftd.raft.log import ENTRY_OVERHEAD, Compacted, Log
+from hraftd.raft.log import ENTRY_OVERHEAD, Log
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -19,6 +19,7 @@ from hraftd.raft.messages import (
     NoOp,
 )
 from hraftd.raft.ready import Timing
+from tests.raft.disk import snapshot_of
 from tests.raft.network import Network, entries, lead, save, server, terms
 
 #: Figure 7: the leader of term 8 and the logs that its followers may have.
@@ -213,17 +214,13 @@ def test_openraft_510_a_compacted_previous_entry_is_no_conflict() -> None:
     What a snapshot holds is committed and agrees with every leader: a request that
     begins behind it deletes nothing (openraft 510) and brings what follows.
     """
-    configuration = entries((1,), "abc")[0].payload
+    configuration = server().configuration
+    snapshot = snapshot_of([b"state"], 5, 2, configuration)
     for sent, kept in [(4, [3, 3]), (6, [3, 3]), (7, [3, 3]), (8, [3, 3, 3])]:
         core = ConsensusModule(
             "a",
             HardState(3),
-            Log(
-                [make(6, 3), make(7, 3)],
-                snapshot_index=5,
-                snapshot_term=2,
-                snapshot_configuration=configuration,
-            ),
+            Log([make(6, 3), make(7, 3)], snapshot),
             server()._rng,
         )
         new = [make(3, 2), make(4, 2), make(5, 2), make(6, 3), make(7, 3), make(8, 3)]
@@ -500,15 +497,25 @@ def test_openraft_1795_no_request_without_its_previous_entry() -> None:
     """
     The leader makes no previous entry up (openraft 1795).
 
-    Where the log no longer reaches back far enough, the leader sends nothing made up
-    (openraft 1795): it fails, and the follower's log stays whole.
+    Where the log no longer reaches back far enough, or the disk cannot be read, no
+    entry is sent behind one that the leader does not know (openraft 1795): heartbeats
+    begin where all logs agree.
     """
     core = server(log=(1, 1, 1, 1, 1), voters="ab")
+    snapshot = snapshot_of([b"state"], 4, 1, core.configuration)
     [probe] = lead(core)
-    core.log.discard(4)
+    core.compact(snapshot, first_index=5)
     core.response_received(probe, AppendEntriesResponse(2, False, 0, 2))
-    with pytest.raises(Compacted):
-        core.ready()
+    for _ in range(3):
+        ready = save(core)
+        [fetch] = ready.fetches
+        assert ready.early_calls == ()
+        core.fetch_failed(fetch)
+        for _ in range(core.timing.heartbeat_interval):
+            core.tick()
+        [heartbeat] = save(core).early_calls
+        assert heartbeat.request == AppendEntries(2, "a", 0, 0, (), 0)
+        core.response_received(heartbeat, AppendEntriesResponse(2, True))
 
 
 def test_followers_hear_of_a_commitment_at_once() -> None:

@@ -1,5 +1,8 @@
 """
-Raft 6 in the form of dissertation chapter 4: servers are added one at a time.
+Raft 6 in the form of dissertation chapter 4: members change one at a time.
+
+Servers are added, move, and get or give up their votes here; how they are removed is in
+``test_diss_4_2_removal.py``.
 """
 
 from __future__ import annotations
@@ -7,7 +10,7 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from hraftd.raft.configuration import Configuration, MembershipConflict
+from hraftd.raft.configuration import Configuration, MembershipConflict, Suffrage
 from hraftd.raft.errors import ChangeInProgress, NotLeader
 from hraftd.raft.messages import (
     AppendEntries,
@@ -94,7 +97,7 @@ def test_a_configuration_is_in_force_when_it_is_appended() -> None:
     server's log" (4.1), committed or not.
     """
     core = server()
-    newer = core.configuration.with_learner(member("d"))
+    newer = core.configuration.with_server(member("d"))
     core.handle(AppendEntries(1, "b", 1, 1, (Entry(2, 1, newer),), 0))
     assert core.commit_index == 0
     assert core.configuration == newer
@@ -106,6 +109,7 @@ def test_a_configuration_is_in_force_when_it_is_appended() -> None:
     for call in save(leader).early_calls:
         leader.response_received(call, AppendEntriesResponse(2, True))
     entry = leader.add_server(member("d"))
+    assert entry is not None
     assert leader.configuration is entry.payload
     assert leader.match_index("d") == 0
     assert "d" in {call.to for call in save(leader).early_calls}
@@ -127,7 +131,9 @@ def test_ongaro_2015_no_change_before_an_entry_of_the_term_is_committed() -> Non
     with pytest.raises(ChangeInProgress):
         core.add_server(member("d"))
     with pytest.raises(ChangeInProgress):
-        core.check_addition(member("d"))
+        core.remove_server("c")
+    with pytest.raises(ChangeInProgress):
+        core.check_leader().check_change()
     core.response_received(calls[0], AppendEntriesResponse(2, True))
     with pytest.raises(ChangeInProgress):
         core.add_server(member("d"))
@@ -135,7 +141,7 @@ def test_ongaro_2015_no_change_before_an_entry_of_the_term_is_committed() -> Non
     for call in save(core).early_calls:
         core.response_received(call, AppendEntriesResponse(2, True))
     assert core.commit_index == 2
-    core.check_addition(member("d"))
+    core.check_leader().check_change()
     assert core.log.last_index == 2
     core.add_server(member("d"))
 
@@ -231,15 +237,22 @@ def test_a_learner_does_not_count() -> None:
 def test_a_learner_does_not_campaign() -> None:
     """
     Only who has a vote stands for election (4.2.1).
+
+    When its leader is silent it names nobody any more, and goes on waiting.
     """
     configuration = entries((1,), "abc")[0].payload
     assert isinstance(configuration, Configuration)
     core = server("d", voters="abc")
-    learner = configuration.with_learner(member("d"))
+    learner = configuration.with_server(member("d"))
     core.handle(AppendEntries(1, "a", 1, 1, (Entry(2, 1, learner),), 0))
+    for _ in range(core.timing.election_timeout):
+        core.tick()
+        assert core.role == Follower("a")
     for _ in range(5 * core.timing.election_timeout):
         core.tick()
-    assert core.role == Follower("a")
+        assert isinstance(core.role, Follower)
+    assert core.role == Follower(None)
+    assert save(core).calls == ()
     assert core.current_term == 1
 
 
@@ -287,6 +300,11 @@ def test_a_newcomer_is_promoted_after_a_short_round_only() -> None:
     assert core.match_index("d") == 3
     assert not core.configuration.is_voter("d"), "the first round took too long"
     [short] = [call for call in save(core).early_calls if call.to == "d"]
+    for _ in range(core.timing.heartbeat_interval):
+        core.tick()
+    for call in save(core).early_calls:
+        core.response_received(call, AppendEntriesResponse(2, True))
+    assert not core.configuration.is_voter("d"), "the next round goes further"
     core.response_received(short, AppendEntriesResponse(2, True))
     assert core.match_index("d") == 4
     assert core.configuration.is_voter("d")
@@ -378,20 +396,36 @@ def test_a_leader_that_dies_in_the_middle_of_an_addition() -> None:
     assert outcomes == {"abc", "abcd"}
 
 
-def test_nobody_is_added_twice() -> None:
+def test_what_is_so_already_is_no_change() -> None:
     """
-    The same id, or one of its addresses, again is a conflict and not a change.
+    A member that joins again, as it does at each start, costs no entry.
+
+    Also before the first one has been committed: two that are the same are one.
     """
     network = started("abc", "d")
     log = network.logs()["a"]
-    with pytest.raises(MembershipConflict, match="b is a member already"):
-        network["a"].add_server(member("b"))
+    assert network["a"].add_server(member("b")) is None
+    assert network["a"].add_server(evolve(member("b"), http="")) is None
+    assert network.logs()["a"] == log
+    network.add_server("a", "d")
+    assert network["a"].add_server(member("d")) is None
+    assert len(network.logs()["a"]) == len(log) + 1
+    network.settle()
+    assert voters(network, "a") == "abcd"
+    assert network["a"].add_server(member("d")) is None
+
+
+def test_an_address_belongs_to_one_member() -> None:
+    """
+    Two servers at one address would be one server that is counted twice.
+    """
+    network = started("abc")
+    log = network.logs()["a"]
     with pytest.raises(MembershipConflict, match="b:12000 belongs to b"):
         network["a"].add_server(evolve(member("x"), raft="b:12000"))
-    network.add_server("a", "d")
-    with pytest.raises(MembershipConflict, match="d is a member already"):
-        network.add_server("a", "d")
-    assert len(network.logs()["a"]) == len(log) + 1
+    with pytest.raises(MembershipConflict, match="b:11000 belongs to b"):
+        network["a"].add_server(evolve(member("c"), http="b:11000"))
+    assert network.logs()["a"] == log
 
 
 def test_only_the_leader_changes_the_cluster() -> None:
@@ -400,7 +434,10 @@ def test_only_the_leader_changes_the_cluster() -> None:
     """
     network = started("abc", "d")
     with pytest.raises(NotLeader) as refusal:
-        network["b"].check_addition(member("d"))
+        network["b"].add_server(member("d"))
+    assert refusal.value.leader == member("a")
+    with pytest.raises(NotLeader) as refusal:
+        network["b"].remove_server("c")
     assert refusal.value.leader == member("a")
 
 
@@ -439,3 +476,165 @@ def test_a_restart_brings_back_the_configuration_in_the_log() -> None:
         network.restart(id_)
         assert voters(network, id_) == "abcd"
     network.run_until(lambda: network.leader is not None)
+
+
+# Members that do not vote, and members that move.
+
+
+def test_a_nonvoter_stays_one() -> None:
+    """
+    It has everything and counts for nothing, however long it is there.
+    """
+    network = started("abc", "d")
+    network.add_server("a", member("d", Suffrage.NONVOTER))
+    network.run(3 * network.timing.election_timeout)
+    assert network["a"].configuration.get("d") == member("d", Suffrage.NONVOTER)
+    network.propose("a", b"x")
+    network.settle()
+    assert network.commands("d") == [b"x"]
+    network.partition("ad", "bc")
+    network.propose("a", b"y")
+    network.run(2)
+    assert network["a"].match_index("d") == network["a"].log.last_index
+    assert network.commands("a") == [b"x"]
+    network.run_until(lambda: network.leader in ("b", "c"))
+    for _ in range(3):
+        assert not network.waiting("d")
+        network.run(network.timing.election_timeout)
+    assert network["d"].current_term == 2, "it never campaigns"
+
+
+def test_a_nonvoter_becomes_a_voter() -> None:
+    """
+    If it is added again as one, it is a learner first, as a newcomer would be.
+    """
+    network = started("abc", "d")
+    network.add_server("a", member("d", Suffrage.NONVOTER))
+    network.settle()
+    entry = network.add_server("a", "d")
+    assert entry is not None
+    assert isinstance(entry.payload, Configuration)
+    assert entry.payload.get("d") == member("d", Suffrage.LEARNER)
+    network.run(2 * network.timing.heartbeat_interval)
+    assert {voters(network, id_) for id_ in "abcd"} == {"abcd"}
+
+
+@pytest.mark.parametrize("first", [Suffrage.VOTER, Suffrage.LEARNER])
+def test_a_member_gives_up_its_vote(first: Suffrage) -> None:
+    """
+    A voter, or a learner that would be one, becomes a nonvoter and stays it.
+    """
+    network = started("abc", "d")
+    network.add_server("a", "d")
+    if first is Suffrage.VOTER:
+        network.settle()
+        assert voters(network, "a") == "abcd"
+    else:
+        network.settle(lambda message: "d" in (message.source, message.destination))
+        assert voters(network, "a") == "abc"
+    network.add_server("a", member("d", Suffrage.NONVOTER))
+    assert voters(network, "a") == "abc", "in force at once"
+    network.run(3 * network.timing.election_timeout)
+    assert network["d"].configuration.get("d") == member("d", Suffrage.NONVOTER)
+    network.partition("ab", "cd")
+    network.propose("a", b"x")
+    network.run(2)
+    assert network.commands("a") == [b"x"], "two of three are a majority"
+    network.run(5 * network.timing.election_timeout)
+    assert network["d"].current_term == 2, "it never campaigns"
+    network.check()
+
+
+def test_a_member_moves() -> None:
+    """
+    It keeps its vote and its log; who calls it is told the new address at once.
+    """
+    network = started("abc")
+    moved = evolve(member("c"), raft="elsewhere:12000")
+    match_index = network["a"].match_index("c")
+    network.add_server("a", moved)
+    assert moved in network.nodes["a"].servers, "the leader keeps a link to it"
+    assert network["a"].match_index("c") == match_index
+    network.settle()
+    for id_ in "abc":
+        assert network[id_].configuration.get("c") == moved
+        assert moved in network.nodes[id_].servers
+    network.elect("c")
+    assert network["c"].led_term == 3
+
+
+def test_a_leader_moves() -> None:
+    """
+    Itself, too, by an entry; it leads on.
+    """
+    network = started("abc")
+    moved = evolve(member("a"), raft="elsewhere:12000", http="")
+    network.add_server("a", moved)
+    network.settle()
+    assert network["a"].led_term == 2
+    assert network["b"].configuration.get("a") == evolve(moved, http="a:11000")
+
+
+def test_two_members_exchange_their_addresses_by_way_of_a_third() -> None:
+    """
+    An address is free once the move of the one that had it is in force.
+    """
+    network = started("abc")
+    with pytest.raises(MembershipConflict):
+        network.add_server("a", evolve(member("b"), raft="c:12000"))
+    network.add_server("a", evolve(member("c"), raft="x:1"))
+    network.settle()
+    network.add_server("a", evolve(member("b"), raft="c:12000"))
+    network.settle()
+    network.add_server("a", evolve(member("c"), raft="b:12000"))
+    network.settle()
+    assert {one.id: one.raft for one in network["c"].configuration.servers} == {
+        "a": "a:12000",
+        "b": "c:12000",
+        "c": "b:12000",
+    }
+
+
+def test_a_restart_goes_by_the_latest_configuration_whatever_the_snapshot_says() -> (
+    None
+):
+    """
+    A snapshot holds older members than the log behind it (PySyncObj 133).
+
+    What is in force after a restart is the latest configuration in the log; only where
+    there is none, the snapshot's (PySyncObj 133).
+    """
+    network = started("abc", "d")
+    network.propose("a", b"x")
+    network.settle()
+    for id_ in "abc":
+        network.take_snapshot(id_)
+    network.add_server("a", "d")
+    network.run(3 * network.timing.heartbeat_interval)
+    assert voters(network, "b") == "abcd"
+    for id_ in "abcd":
+        network.crash(id_)
+        network.restart(id_)
+        assert voters(network, id_) == "abcd"
+    network.run_until(lambda: network.leader is not None)
+    assert voters(network, network.leader or "") == "abcd"
+
+
+def test_a_newcomer_that_needs_a_snapshot() -> None:
+    """
+    It gets the leader's snapshot, and then it votes as any other.
+    """
+    network = started("abc", "d")
+    for number in range(5):
+        network.propose("a", b"%d" % number)
+    network.settle()
+    network.take_snapshot("a")
+    network.add_server("a", "d")
+    network.run(2 * network.timing.heartbeat_interval)
+    assert network["d"].log.snapshot_index == 7
+    assert {voters(network, id_) for id_ in "abcd"} == {"abcd"}
+    assert network.commands("d") == [b"0", b"1", b"2", b"3", b"4"]
+    network.partition("ad", "bc")
+    network.propose("a", b"x")
+    network.run(2)
+    assert len(network.commands("a")) == 5, "two of four are no majority"

@@ -5,6 +5,7 @@ Who is a member and who is more than a half of them.
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
 from hraftd.raft.configuration import (
     Configuration,
@@ -22,7 +23,7 @@ def of(voters: str, learners: str = "") -> Configuration:
     """
     configuration = Configuration(tuple(map(member, voters)))
     for learner in learners:
-        configuration = configuration.with_learner(member(learner))
+        configuration = configuration.with_server(member(learner))
     return configuration
 
 
@@ -87,24 +88,95 @@ def test_a_newcomer_is_a_learner_whatever_it_says() -> None:
     Nobody comes with a vote.
     """
     newcomer = Server("d", "d:1", suffrage=Suffrage.VOTER)
-    added = of("a").with_learner(newcomer).get("d")
-    assert added == Server("d", "d:1", suffrage=Suffrage.LEARNER)
+    for suffrage in (Suffrage.VOTER, Suffrage.LEARNER):
+        added = of("a").with_server(evolve(newcomer, suffrage=suffrage)).get("d")
+        assert added == Server("d", "d:1", suffrage=Suffrage.LEARNER)
 
 
 @pytest.mark.parametrize(
     ("newcomer", "says"),
     [
-        (Server("b", "x:1"), "b is a member already, at b:12000"),
         (Server("x", "b:12000"), "the Raft address b:12000 belongs to b"),
         (Server("x", "x:1", "b:11000"), "the HTTP address b:11000 belongs to b"),
     ],
 )
-def test_no_id_and_no_address_twice(newcomer: Server, says: str) -> None:
+def test_no_address_twice(newcomer: Server, says: str) -> None:
     """
-    Two members of one name or address would be counted as two and be one.
+    Two members of one address would be counted as two and be one.
     """
     with pytest.raises(MembershipConflict, match=f"^{says}$"):
-        of("ab").with_learner(newcomer)
+        of("ab").with_server(newcomer)
+    with pytest.raises(MembershipConflict, match=f"^{says}$"):
+        of("abx").with_server(newcomer)
+
+
+def test_a_member_just_so_is_no_change() -> None:
+    """
+    To join twice does nothing the second time, and needs no entry in the log.
+    """
+    configuration = of("ab", "c")
+    for server_id in "abc":
+        assert configuration.with_server(member(server_id)) is configuration
+    without_http = Server("c", "c:12000")
+    assert configuration.with_server(without_http) is configuration
+
+
+@pytest.mark.parametrize("server_id", ["b", "c"])
+def test_a_member_that_moves_keeps_its_vote(server_id: str) -> None:
+    """
+    The same id at another address takes the place of the old one, vote and all.
+    """
+    moved = of("ab", "c").with_server(Server(server_id, "new:1"))
+    known = of("ab", "c").get(server_id)
+    assert known is not None
+    assert moved.get(server_id) == evolve(known, raft="new:1")
+    assert len(moved.servers) == 3
+    again = moved.with_server(Server(server_id, "new:1", "new:2"))
+    assert again.get(server_id) == evolve(known, raft="new:1", http="new:2")
+
+
+def test_who_is_not_to_vote() -> None:
+    """
+    A non-voter is a member for good without a vote; a voter can be made one.
+    """
+    for configuration in (of("ab"), of("abc"), of("ab", "c")):
+        changed = configuration.with_server(member("c", Suffrage.NONVOTER))
+        assert changed.get("c") == member("c", Suffrage.NONVOTER)
+        assert changed.majority == 2
+        assert [server.id for server in changed.learners] == ["c"]
+        assert changed.with_server(member("c", Suffrage.NONVOTER)) is changed
+
+
+def test_a_nonvoter_that_is_to_vote_begins_as_a_learner() -> None:
+    """
+    It may be far behind, and has to catch up like any newcomer (4.2.1).
+    """
+    configuration = of("ab").with_server(member("c", Suffrage.NONVOTER))
+    changed = configuration.with_server(member("c"))
+    assert changed.get("c") == member("c", Suffrage.LEARNER)
+
+
+def test_a_member_leaves() -> None:
+    """
+    A voter or a learner is gone, and everybody else stays.
+    """
+    assert of("abc", "d").without("b") == of("ac", "d")
+    assert of("abc", "d").without("d") == of("abc")
+    with pytest.raises(KeyError):
+        of("abc").without("x")
+
+
+def test_the_last_voter_stays() -> None:
+    """
+    Without any voter nothing could ever be changed again.
+    """
+    configuration = of("a", "b")
+    says = "a is the only voter, and a cluster needs one"
+    with pytest.raises(MembershipConflict, match=says):
+        configuration.without("a")
+    with pytest.raises(MembershipConflict, match=says):
+        configuration.with_server(member("a", Suffrage.NONVOTER))
+    assert configuration.without("b") == of("a")
 
 
 def test_unknown_http_addresses_are_not_the_same() -> None:
@@ -112,7 +184,7 @@ def test_unknown_http_addresses_are_not_the_same() -> None:
     An empty HTTP address means unknown; two unknown ones do not collide.
     """
     configuration = Configuration((Server("a", "a:1"),))
-    assert configuration.with_learner(Server("b", "b:1")).get("b") is not None
+    assert configuration.with_server(Server("b", "b:1")).get("b") is not None
 
 
 def test_nobody_but_a_member_is_promoted() -> None:

@@ -4,11 +4,14 @@ The log against the plainest description of it, on logs that nobody has thought 
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hraftd.raft.log import ENTRY_OVERHEAD, Log
+from hraftd.raft.configuration import Configuration
+from hraftd.raft.log import ENTRY_OVERHEAD, Compacted, Log
 from hraftd.raft.messages import AppendEntries, AppendEntriesResponse, Entry
+from tests.raft.disk import snapshot_of
 from tests.raft.network import lead, save, server, terms
 
 #: Logs of terms that never decrease; the first entry is of term 1.
@@ -21,19 +24,41 @@ def test_the_log_is_a_list(row: list[int], data: st.DataObject) -> None:
     """
     What is asked of a log is what a search through a plain list of its terms finds.
     """
-    discarded = data.draw(st.integers(0, len(row)))
     log = Log([Entry(index, term, b"x") for index, term in enumerate(row, start=1)])
-    log.discard(discarded)
-    kept = {index: row[index - 1] for index in range(discarded + 1, len(row) + 1)}
+    compacted = data.draw(st.integers(0, len(row)))
+    known = 0
+    if compacted:
+        known = data.draw(st.integers(1, compacted))
+        configuration = Configuration()
+        snapshot = snapshot_of([b""], compacted, row[compacted - 1], configuration)
+        log.compact(snapshot, known)
+        known = max(known, log.first_index - 1)
+    forgotten = data.draw(st.integers(known, len(row)))
+    log.forget(forgotten, max_entries=0, max_bytes=0)
+    # The terms that are known; the entries that are in memory.
+    known_terms = {
+        index: row[index - 1] for index in range(max(known, 1), len(row) + 1)
+    }
+    kept = list(range(forgotten + 1, len(row) + 1))
+    assert (log.first_index, log.memory_index) == (known + 1, forgotten)
     assert log.last_index == len(row)
     assert log.last_term == row[-1]
-    for index, term in kept.items():
+    assert [entry.index for entry in log.between(forgotten + 1, len(row))] == kept
+    for index, term in known_terms.items():
         assert log.term_at(index) == term
-        assert log.first_index_of_term(index) == min(i for i in kept if kept[i] == term)
-    for term in range(9):
-        of_term = [index for index in kept if kept[index] == term]
+    for index in range(compacted + 1, len(row) + 1):
+        assert log.first_index_of_term(index) == min(
+            i
+            for i in range(compacted + 1, len(row) + 1)
+            if row[i - 1] == row[index - 1]
+        )
+    for index in range(known):
+        with pytest.raises(Compacted):
+            log.term_at(index)
+    for term in range(1, 9):
+        of_term = [index for index, known in known_terms.items() if known == term]
         assert log.last_index_of_term(term) == max(of_term, default=None)
-    first = data.draw(st.integers(discarded + 1, len(row) + 1))
+    first = data.draw(st.integers(forgotten + 1, len(row) + 1))
     fit = data.draw(st.integers(0, 20))
     batch = log.batch(first, fit * (ENTRY_OVERHEAD + 1))
     assert [entry.index for entry in batch] == [

@@ -8,23 +8,31 @@ prints its chronicle and the command that replays it.
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import contextmanager
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 from attrs import Factory, define, field
 
-from hraftd.raft.configuration import MembershipConflict
-from hraftd.raft.errors import ChangeInProgress
+from hraftd.raft.configuration import MembershipConflict, Suffrage
+from hraftd.raft.errors import CannotTransfer, ChangeInProgress, TransferInProgress
+from hraftd.raft.messages import InstallSnapshot
 from hraftd.raft.ready import Timing
-from tests.raft.network import Message, Network, Node
+from tests.raft.network import Message, Network, Node, Read
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: So many schedules are run by each of so many test cases.
 SCHEDULES_PER_CASE = 40
 CASES = 6
-EVENTS = 300
+EVENTS = 400
 
 #: Short timeouts, so that much happens in few events.
-HASTY = Timing(election_timeout=6, heartbeat_interval=2, max_append_bytes=70)
+HASTY = Timing(
+    election_timeout=6, heartbeat_interval=2, max_append_bytes=70, memory_entries=4
+)
 
 
 @define(eq=False)
@@ -41,6 +49,7 @@ class Schedule:
     #: How often what happened.
     seen: Counter[str] = Factory(Counter)
     proposed: int = 0
+    reads: list[Read] = Factory(list)
 
     def __attrs_post_init__(self) -> None:
         """
@@ -53,7 +62,7 @@ class Schedule:
             timing=HASTY,
         )
         # Some clusters are troubled more than others, and by different things.
-        usual = [40, 90, 4, 4, 20, 3, 2, 6, 4, 4, 6, 8]
+        usual = [40, 120, 4, 4, 25, 4, 3, 3, 9, 2, 12, 4, 3, 4, 4, 8, 16, 5, 8, 2]
         self.weights = [weight * self.rng.choice((0.3, 1, 1, 2)) for weight in usual]
         self.network.chronicle.is_open = self.chronicled
         self.network.choose = self.rng.choice
@@ -79,12 +88,20 @@ class Schedule:
                 self._lose,
                 self._propose,
                 self._add,
+                self._remove,
+                self._transfer,
+                self._read,
                 self._crash,
+                self._crash_while_installing,
                 self._restart,
                 self._cut,
                 self._heal,
                 self._slow,
                 self._finish,
+                self._snapshot,
+                self._slow_snapshots,
+                self._finish_snapshots,
+                self._fail_reads,
             ],
             self.weights,
         )
@@ -124,24 +141,120 @@ class Schedule:
 
     def _propose(self) -> None:
         leader = self._some(self._leaders())
-        if leader is not None:
-            self.proposed += 1
+        if leader is None:
+            return
+        self.proposed += 1
+        with self._refusals():
             self.network.propose(leader.server_id, b"x%d" % self.proposed)
+
+    @contextmanager
+    def _refusals(self) -> Iterator[None]:
+        """
+        Count what a leader may refuse.
+        """
+        try:
+            yield
+        except (
+            ChangeInProgress,
+            MembershipConflict,
+            TransferInProgress,
+            CannotTransfer,
+        ) as refusal:
+            self.seen[type(refusal).__name__] += 1
 
     def _add(self) -> None:
         leader = self._some(self._leaders())
-        newcomer = self.rng.choice("xyz")
+        newcomer = self.rng.choice("abxyz")
         if leader is None:
             return
         if newcomer not in self.network.nodes:
             self.network.nodes[newcomer] = Node(newcomer)
-        try:
-            self.network.add_server(leader.server_id, newcomer)
-        except (ChangeInProgress, MembershipConflict) as refusal:
-            self.seen[type(refusal).__name__] += 1
+        suffrage = self.rng.choice([Suffrage.VOTER, Suffrage.VOTER, Suffrage.NONVOTER])
+        with self._refusals():
+            self.network.add_server(leader.server_id, newcomer, suffrage)
+
+    def _remove(self) -> None:
+        leader = self._some(self._leaders())
+        if leader is None:
+            return
+        members = self.network[leader.server_id].configuration.servers
+        if members:
+            leaving = self.rng.choice(members).id
+            with self._refusals():
+                self.network.remove_server(leader.server_id, leaving)
+                self.seen["removed"] += 1
+
+    def _transfer(self) -> None:
+        leader = self._some(self._leaders())
+        if leader is not None:
+            to = self.rng.choice(sorted(self.network.nodes))
+            with self._refusals():
+                self.network.transfer(leader.server_id, to)
+                self.seen["transfers"] += 1
+
+    def _read(self) -> None:
+        leader = self._some(self._leaders())
+        if leader is not None:
+            self.reads.append(self.network.read_index(leader.server_id))
+
+    # Snapshots.
+
+    def _snapshot(self) -> None:
+        """
+        Begin a snapshot, often of a leader, and finish it at once or later.
+        """
+        node = self._some(self._leaders()) if self.rng.random() < 0.5 else None
+        node = node or self._some(self.network.running)
+        if node is None:
+            return
+        if node.taking is None:
+            self.network.begin_snapshot(node.server_id)
+            if self.rng.random() < 0.5:
+                return
+        if node.taking is not None:
+            self.seen["snapshots"] += 1
+            self.network.finish_snapshot(node.server_id, self.rng.choice((0, 0, 2, 9)))
+
+    def _slow_snapshots(self) -> None:
+        node = self._some(list(self.network.nodes.values()))
+        assert node is not None
+        node.has_slow_reads = not node.has_slow_reads
+        node.has_slow_restore = self.rng.random() < 0.7
+
+    def _finish_snapshots(self) -> None:
+        node = self._some(self.network.running)
+        if node is None:
+            return
+        if node.fetching:
+            fetch = self.rng.choice(node.fetching)
+            self.network.finish_fetch(node.server_id, fetch)
+        elif node.restoring is not None:
+            self.network.finish_restore(node.server_id)
+            self.seen["slow restores"] += 1
+
+    def _fail_reads(self) -> None:
+        node = self._some(list(self.network.nodes.values()))
+        assert node is not None
+        node.fails_reads = not node.fails_reads and self.rng.random() < 0.3
+
+    def _crash_while_installing(self) -> None:
+        """
+        Crash the sender or the receiver of a snapshot, or one that restores it.
+        """
+        network = self.network
+        ids = [node.server_id for node in network.running if node.restoring]
+        for message in network.waiting(kind=InstallSnapshot):
+            ids += [message.source, message.destination]
+        ids = [id_ for id_ in ids if network.nodes[id_].core is not None]
+        if ids:
+            network.crash(self.rng.choice(ids), written=self.rng.random() < 0.5)
+            self.seen["crashes while installing"] += 1
 
     def _crash(self) -> None:
-        node = self._some(self.network.running)
+        running = self.network.running
+        node = self._some([one for one in running if one.saving is not None])
+        if node is None or self.rng.random() < 0.5:
+            node = self._some(running)
         if node is None:
             return
         lost = node.saving is not None
@@ -187,18 +300,25 @@ class Schedule:
         network = self.network
         network.heal()
         for node in network.nodes.values():
-            node.has_slow_disk = False
+            node.has_slow_disk = node.has_slow_reads = node.has_slow_restore = False
+            node.fails_reads = False
             if node.core is None:
                 network.restart(node.server_id)
             if node.saving is not None:
                 network.finish_save(node.server_id)
+            if node.restoring is not None:
+                network.finish_restore(node.server_id)
+            if node.fetching:
+                network.finish_fetch(node.server_id)
         network.settle()
         network.run_until(self._is_calm, 20 * HASTY.election_timeout)
         leader = network.leader
         assert leader is not None
         network.propose(leader, b"last")
+        read = network.read_index(leader)
         network.run(HASTY.heartbeat_interval)
         assert network.leader == leader, "the leader changed without a reason"
+        assert read.index is not None, "a read was never answered"
         for member in network[leader].configuration.servers:
             assert network.commands(member.id)[-1:] == [b"last"], member.id
             assert network.nodes[member.id].applied == network.nodes[leader].applied
@@ -213,10 +333,16 @@ class Schedule:
             return False
         leader = self.network[self.network.leader]
         members = [self.network[one.id] for one in leader.configuration.servers]
-        return not leader.configuration.learners and all(
-            member.leader_id == leader.server_id
-            and member.commit_index == leader.log.last_index
-            for member in members
+        return (
+            leader.transferring_to is None
+            and not any(
+                one.suffrage is Suffrage.LEARNER for one in leader.configuration.servers
+            )
+            and all(
+                member.leader_id == leader.server_id
+                and member.commit_index == leader.log.last_index
+                for member in members
+            )
         )
 
     def _count(self) -> None:
@@ -224,6 +350,11 @@ class Schedule:
         self.seen["committed"] += len(observer.committed)
         self.seen["elections"] += len(observer.leaders)
         self.seen["grown"] += any(id_ in self.network.nodes for id_ in "xyz")
+        self.seen["installs"] += sum(
+            one.installs for one in self.network.nodes.values()
+        )
+        self.seen["reads"] += sum(read.index is not None for read in self.reads)
+        self.seen["reads never answered"] += sum(r.index is None for r in self.reads)
         self.seen["entries that were given up"] += sum(
             observer.committed[index].term != term
             for index, term in observer._entries
@@ -269,6 +400,13 @@ def test_invariants_hold_and_work_goes_on(case: int) -> None:
         "unsaved writes lost": 1,
         "write survived crash": 1,
         "entries that were given up": 5,
+        "removed": 3,
+        "transfers": 3,
+        "reads": SCHEDULES_PER_CASE // 2,
+        "reads never answered": 3,
+        "snapshots": SCHEDULES_PER_CASE,
+        "installs": 5,
+        "crashes while installing": 1,
     }.items():
         assert seen[what] >= least, f"{what}: only {seen[what]}"
 

@@ -8,7 +8,9 @@ the log has changed (Raft figure 2; dissertation 3.8 and 10.2.1).
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
+from hraftd.raft.configuration import Configuration
 from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
@@ -17,11 +19,13 @@ from hraftd.raft.messages import (
     AppendEntriesResponse,
     Entry,
     HardState,
+    Piece,
     RequestVote,
     RequestVoteResponse,
 )
-from hraftd.raft.ready import Ready
+from hraftd.raft.ready import ConfirmedRead, Ready
 from hraftd.raft.roles import Candidate, PreCandidate
+from tests.raft.disk import snapshot_of
 from tests.raft.network import (
     campaign,
     entries,
@@ -36,10 +40,14 @@ from tests.raft.network import (
 NOTHING = Ready(
     hard_state=None,
     entries=(),
+    pieces=(),
+    snapshot=None,
     calls=(),
     early_calls=(),
+    fetches=(),
     committed=(),
-    configuration=None,
+    confirmed_reads=(),
+    servers=None,
 )
 
 
@@ -66,12 +74,12 @@ def append(
 
 def test_what_a_server_began_with_is_on_disk_already() -> None:
     """
-    After a start there is nothing to write; only the configuration is news.
+    After a start there is nothing to write; only the members are news.
     """
     core = server(log=(1, 1))
     ready = core.ready()
     assert not ready.must_save
-    assert ready.configuration == core.configuration
+    assert ready.servers == core.configuration.servers
     assert core.stable_index == 2
     assert core.ready() == NOTHING
 
@@ -86,7 +94,7 @@ def test_a_bootstrapped_server_writes_its_first_entry() -> None:
     assert ready.must_save
     assert ready.hard_state == HardState(1, None)
     assert ready.entries == core.log.between(1, 1)
-    assert ready.configuration == core.configuration
+    assert ready.servers == (member("a"),)
     assert ready.committed == ()
 
 
@@ -357,19 +365,19 @@ def test_entries_are_handed_out_while_another_save_is_under_way() -> None:
     assert [entry.index for entry in core.ready().committed] == [1, 2]
 
 
-def test_a_configuration_is_told_when_it_changes() -> None:
+def test_the_servers_are_told_when_they_change() -> None:
     """
     When it is appended, and when truncation puts an older one in force again.
     """
     core = server()
     older = core.configuration
-    assert core.ready().configuration is older
-    assert core.ready().configuration is None
-    newer = older.with_learner(member("d"))
+    assert core.ready().servers == older.servers
+    assert core.ready().servers is None
+    newer = older.with_server(member("d"))
     append(core, 2, (1, 1), Entry(2, 2, newer))
-    assert save(core).configuration is newer
+    assert save(core).servers == newer.servers
     append(core, 3, (1, 1), make(2, 3))
-    assert save(core).configuration is older
+    assert save(core).servers == older.servers
 
 
 def test_what_was_not_sent_is_forgotten_with_the_campaign() -> None:
@@ -381,6 +389,16 @@ def test_what_was_not_sent_is_forgotten_with_the_campaign() -> None:
     tick_until(core, lambda: not isinstance(core.role, Candidate))
     append(core, 2, (1, 1))
     assert save(core).calls == ()
+
+
+def test_what_is_no_request_is_an_error_of_the_driver() -> None:
+    """
+    Whatever a peer sends is one of the four requests before it comes here.
+    """
+    core = server()
+    with pytest.raises(AssertionError):
+        core.handle(AppendEntriesResponse(1, True))  # type: ignore[arg-type]
+    assert not core.ready().must_save
 
 
 def test_must_save() -> None:
@@ -397,3 +415,13 @@ def test_must_save() -> None:
     assert save(core).must_save
     append(core, 9, (2, 9), commit=2)
     assert not core.ready().must_save
+
+
+def test_a_piece_and_a_snapshot_must_be_saved() -> None:
+    """
+    Each on its own is something to write.
+    """
+    piece, snapshot = Piece(0, b"state"), snapshot_of([b"state"], 5, 1, Configuration())
+    assert evolve(NOTHING, pieces=(piece,)).must_save
+    assert evolve(NOTHING, snapshot=snapshot).must_save
+    assert not evolve(NOTHING, confirmed_reads=(ConfirmedRead(1, 1),)).must_save

@@ -23,8 +23,12 @@ Commands that let something happen:
     Time passes at all until they would vote for another leader.
 ``elect NAME [holding back requests | holding back entries of term N]``
     That server wins an election; what is held back stays on its way.
-``propose NAME COMMAND``, ``add NAME NEWCOMER``
+``propose NAME COMMAND``, ``read NAME``
     A client asks that leader for something.
+``add NAME SERVER [nonvoter] [at HOST]``, ``remove NAME SERVER``, ``transfer NAME TO``
+    An operator does. Who is a member already gets another suffrage, or moves.
+``snapshot NAME``
+    That server puts what it has applied in place of its log.
 ``deliver [FROM TO]``, ``lose [FROM TO]``
     All messages, or the oldest from one server to another, arrive or get lost.
 ``talk NAME NAME``
@@ -40,8 +44,12 @@ Commands that show:
 
 ``logs``
     The logs as rows of terms, as the figures of the paper draw them.
+``members NAME``
+    The members that a server counts on, and where they are.
 ``on the way``
     The messages that have not arrived.
+
+What a server declines is told as ``refused`` with its reason.
 
 ``quietly`` at the end of a command leaves the messages out. In messages ``3t2`` is
 entry 3, made in term 2.
@@ -51,17 +59,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attrs import Factory, define
+from attrs import Factory, define, evolve
 
+from hraftd.raft.configuration import MembershipConflict, Suffrage
+from hraftd.raft.errors import (
+    CannotTransfer,
+    ChangeInProgress,
+    NotLeader,
+    TransferInProgress,
+)
 from hraftd.raft.messages import AppendEntries
 from hraftd.raft.ready import Timing
 from tests.raft.chronicle import describe_message
-from tests.raft.network import Network
+from tests.raft.network import Network, Read, member, terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.raft.network import Message
+
+#: What a server says to a client, or an operator, when it declines.
+REFUSALS = (
+    CannotTransfer,
+    ChangeInProgress,
+    MembershipConflict,
+    NotLeader,
+    TransferInProgress,
+)
 
 
 def is_request(message: Message) -> bool:
@@ -95,6 +119,8 @@ class Script:
 
     logs: dict[str, list[int]] = Factory(dict)
     network: Network = Factory(Network)
+    #: Who waits for a read, and where.
+    reads: list[tuple[str, Read]] = Factory(list)
 
     def play(self, text: str) -> str:
         """
@@ -126,6 +152,12 @@ class Script:
         chronicle.with_messages = words[-1] != "quietly"
         if not chronicle.with_messages:
             words.pop()
+        try:
+            return self._carry_out(words)
+        except REFUSALS as refusal:
+            return [f"refused: {refusal}"]
+
+    def _carry_out(self, words: list[str]) -> list[str]:
         match words:
             case ["server", name, *terms]:
                 self.logs[name] = list(map(int, terms))
@@ -149,8 +181,16 @@ class Script:
                 self.network.elect_quietly(name, brings_entry_of(int(term)))
             case ["propose", name, command]:
                 self.network.propose(name, command.encode())
-            case ["add", name, newcomer]:
-                self.network.add_server(name, newcomer)
+            case ["read", name]:
+                self.reads.append((name, self.network.read_index(name)))
+            case ["add", name, server, *how]:
+                self._add(name, server, how)
+            case ["remove", name, server]:
+                self.network.remove_server(name, server)
+            case ["transfer", name, to]:
+                self.network.transfer(name, to)
+            case ["snapshot", name]:
+                self.network.take_snapshot(name)
             case ["deliver"]:
                 self.network.settle()
             case ["deliver", source, destination]:
@@ -179,12 +219,54 @@ class Script:
                 self.network.nodes[name].has_slow_disk = False
             case ["logs"]:
                 return self._rows()
+            case ["members", name]:
+                return self._members(name)
             case ["on", "the", "way"]:
                 return list(map(describe_message, self.network.in_transit))
             case _:
-                raise ValueError(f"there is no command {line!r}")
+                raise ValueError(f"there is no command {' '.join(words)!r}")
         self.network.check()
-        return list(chronicle.lines)
+        return [*self.network.chronicle.lines, *self._outcomes()]
+
+    def _outcomes(self) -> list[str]:
+        """
+        Say of each read that waited what has become of it.
+        """
+        lines: list[str] = []
+        waiting: list[tuple[str, Read]] = []
+        for name, read in self.reads:
+            if read.index is not None:
+                lines.append(f"{name} still led: read at {read.index}")
+            elif read in self.network.nodes[name].reads:
+                waiting.append((name, read))
+            else:
+                lines.append(f"{name} does not lead any more: no read")
+        self.reads = waiting
+        return lines
+
+    def _add(self, leader: str, name: str, how: list[str]) -> None:
+        """
+        Add a server as the words say: ``nonvoter`` or not, at its or another host.
+        """
+        suffrage = Suffrage.VOTER
+        if how[:1] == ["nonvoter"]:
+            suffrage = Suffrage.NONVOTER
+            how = how[1:]
+        server = member(name, suffrage)
+        match how:
+            case []:
+                pass
+            case ["at", host]:
+                server = evolve(server, raft=f"{host}:12000", http=f"{host}:11000")
+            case _:
+                raise ValueError(f"a server is not added {' '.join(how)!r}")
+        self.network.add_server(leader, server)
+
+    def _members(self, name: str) -> list[str]:
+        return [
+            f"{server.id} at {server.raft}, {server.suffrage.value}"
+            for server in self.network[name].configuration.servers
+        ]
 
     def _start(self, how: list[str]) -> list[str]:
         one_by_one = " ".join(how) == "one entry at a time"
@@ -208,10 +290,17 @@ class Script:
     def _rows(self) -> list[str]:
         """
         Draw the logs; of servers that are down, what their disks hold.
+
+        An entry that a snapshot has replaced is a dot.
         """
-        nodes = self.network.nodes.values()
-        logs = {node.server_id: [e.term for e in node.entries] for node in nodes}
-        logs |= self.network.logs()
+        logs: dict[str, list[str]] = {}
+        for name, node in self.network.nodes.items():
+            log = [str(e.term) for e in node.entries if e.index > node.snapshot_index]
+            replaced = node.snapshot_index
+            if node.core is not None:
+                log = list(map(str, terms(node.core)))
+                replaced = node.core.log.snapshot_index
+            logs[name] = ["."] * replaced + log
         longest = max(map(len, logs.values()))
         width = max(map(len, logs))
         digits = len(str(longest))
@@ -220,7 +309,7 @@ class Script:
             + "".join(f" {index:>{digits}}" for index in range(1, longest + 1))
         ]
         for name, log in logs.items():
-            cells = "".join(f" {term:>{digits}}" for term in log)
+            cells = "".join(f" {cell:>{digits}}" for cell in log)
             core = self.network.nodes[name].core
             state = "down" if core is None else f"committed {core.commit_index}"
             rows.append(f"{name:<{width}}{cells:<{longest * (digits + 1)}}   {state}")

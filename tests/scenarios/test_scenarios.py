@@ -48,10 +48,15 @@ def test_a_transcript_that_is_not_true_is_noticed() -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["sing", "start slowly", "server a 1\n> start"])
+@pytest.mark.parametrize(
+    "command",
+    ["sing", "start slowly", "server a 1\n> start", "add a b sideways"],
+)
 def test_a_command_that_is_none_is_an_error(command: str) -> None:
     """
     A misspelt transcript does not pass for a short one.
     """
-    with pytest.raises(ValueError, match=r"no command|do not start|empty line"):
+    with pytest.raises(
+        ValueError, match=r"no command|do not start|empty line|not added"
+    ):
         Script().play(f"> {command}\n")

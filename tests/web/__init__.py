@@ -20,6 +20,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
 from hraftd.client_requests import ClientRequests
+from hraftd.errors import NotReached
 from hraftd.interfaces import IPeers
 from hraftd.kv.store import KeyValueStore
 from hraftd.raft.configuration import Configuration, Server
@@ -29,10 +30,12 @@ from hraftd.storage import MemoryStorage
 from hraftd.web.site import HttpSite
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from twisted.internet.task import Clock
     from twisted.internet.testing import StringTransport
+
+    from hraftd.leader_requests import Assurance, LeaderRequest
 
 ME = Server("node0", "localhost:12000", "localhost:11000")
 LEADER = Server("node1", "localhost:12001", "localhost:11001")
@@ -51,25 +54,69 @@ class ScriptedServer:
     configuration: Configuration = field(
         factory=lambda: Configuration((ME, LEADER, OTHER))
     )
+    role: str = "follower"
+    last_contact: float | None = 0.0126
     #: Every command and newcomer that came in, and its unanswered Deferred.
     proposed: list[tuple[bytes, Deferred]] = field(factory=list)
     newcomers: list[tuple[Server, Deferred]] = field(factory=list)
+    #: The same for what only some tests ask for: the method and its arguments.
+    asked: list[tuple[str, tuple[object, ...], Deferred]] = field(factory=list)
     #: What is answered at once instead: an exception to fail with, or a result.
     outcome: object = None
+    #: The same for what the leader is asked, since this server has declined first.
+    leaders_outcome: object = None
     expected: list[str] = field(factory=list)
 
-    def _decide(self) -> Deferred:
-        if isinstance(self.outcome, Exception):
-            return fail(self.outcome)
-        if self.outcome is not None:
-            return succeed(self.outcome)
+    @staticmethod
+    def _decide(outcome: object) -> Deferred:
+        if isinstance(outcome, Exception):
+            return fail(outcome)
+        if outcome is not None:
+            return succeed(outcome)
         return Deferred()
+
+    def _ask(self, method: str, *arguments: object) -> Deferred:
+        answer = self._decide(self.outcome)
+        self.asked.append((method, arguments, answer))
+        return answer
+
+    def remove_server(self, server_id: str) -> Deferred:
+        """
+        Take note of who is to go.
+        """
+        return self._ask("remove_server", server_id)
+
+    def transfer_leadership(self, server_id: str | None) -> Deferred:
+        """
+        Take note of who is to lead.
+        """
+        return self._ask("transfer_leadership", server_id)
+
+    def read_barrier(self, assurance: Assurance) -> Deferred:
+        """
+        Take note of how sure a read wants to be.
+        """
+        return self._ask("read_barrier", assurance)
+
+    def take_snapshot(self) -> Deferred:
+        """
+        Take note that a snapshot is wanted.
+        """
+        return self._ask("take_snapshot")
+
+    def ask_leader(self, request: LeaderRequest, seconds: float) -> Deferred:
+        """
+        Take note of what the leader is asked.
+        """
+        answer = self._decide(self.leaders_outcome)
+        self.asked.append(("ask_leader", (request, seconds), answer))
+        return answer
 
     def propose(self, command: bytes) -> Deferred:
         """
         Take note of a command.
         """
-        answer = self._decide()
+        answer = self._decide(self.outcome)
         self.proposed.append((command, answer))
         return answer
 
@@ -77,7 +124,7 @@ class ScriptedServer:
         """
         Take note of a newcomer.
         """
-        answer = self._decide()
+        answer = self._decide(self.outcome)
         self.newcomers.append((newcomer, answer))
         return answer
 
@@ -99,20 +146,30 @@ class ScriptedServer:
         Tell what the test has set.
         """
         members = tuple(
-            MemberStatus(server, 7, 0.5) for server in self.configuration.servers
+            MemberStatus(
+                server=server,
+                match_index=7,
+                last_contact=0.5,
+                linked=None if server.id == self.server_id else server == LEADER,
+                role="leader" if server == self.leader else "follower",
+            )
+            for server in self.configuration.servers
         )
         return Status(
             server_id=self.server_id,
             cluster_id=self.cluster_id,
-            role="follower",
+            role=self.role,
             term=3,
             leader=self.leader,
             commit_index=7,
             last_applied=6,
+            first_log_index=2,
             last_log_index=8,
+            snapshot_index=5,
+            snapshot_bytes=1000,
             configuration=self.configuration,
             members=members,
-            last_contact=0.0126,
+            last_contact=self.last_contact,
         )
 
 
@@ -122,10 +179,16 @@ class NoPeers:
     A network where nobody else is.
     """
 
-    def configure(self, cluster_id: str, configuration: Configuration) -> None:
+    def configure(self, cluster_id: str, servers: Sequence[Server]) -> None:
         """
         Connect to nobody.
         """
+
+    def is_linked(self, server_id: str) -> bool:
+        """
+        Know that nobody is connected.
+        """
+        return False
 
     def call(self, call: object) -> Deferred:
         """
@@ -138,6 +201,12 @@ class NoPeers:
         Fail at once.
         """
         return fail(ConnectionRefusedError(f"nobody is at {server.raft}"))
+
+    def ask(self, server_id: str, request: LeaderRequest, seconds: float) -> Deferred:
+        """
+        Fail at once.
+        """
+        return fail(NotReached())
 
 
 class OneNode:

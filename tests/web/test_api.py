@@ -7,16 +7,23 @@ from __future__ import annotations
 import json
 
 from attrs import evolve
+from twisted.internet.error import ConnectionLost, TimeoutError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from hraftd.client_requests import ClientRequests, Limits, OnFollower
-from hraftd.kv.commands import Set, decode_command
+from hraftd.client_requests import ClientRequests
+from hraftd.errors import LeadershipLost, NotReached, Overloaded, Stopped
+from hraftd.forwarding import OnFollower
+from hraftd.kv.commands import Set, decode_command, encode_command
 from hraftd.kv.store import KeyValueStore
+from hraftd.leader_requests import Assurance, ClientRequest
+from hraftd.limits import Limits
+from hraftd.outcomes import Applied
+from hraftd.raft.configuration import Configuration, Suffrage
 from hraftd.raft.errors import NotLeader
-from hraftd.server import LeadershipLost, Overloaded, Stopped
+from hraftd.reads import ReadLevel
 from hraftd.web.site import HttpSite
-from tests.web import LEADER, Answer, Browser, OneNode, ScriptedServer
+from tests.web import LEADER, ME, OTHER, Answer, Browser, OneNode, ScriptedServer
 
 
 class AgainstOneNode(SynchronousTestCase):
@@ -241,28 +248,31 @@ class KeyTests(AgainstOneNode):
         What this version does not know is refused by name, never ignored.
         """
         for method, path, name in (
-            ("GET", "/key/foo?level=strong", "level"),
             ("GET", "/key/foo?redirect", "redirect"),
-            ("GET", "/key/foo?l%65vel", "level"),
-            ("POST", "/key?forward", "forward"),
+            ("GET", "/key/foo?levels=none", "levels"),
+            ("GET", "/key/foo?l%65vels", "levels"),
+            ("POST", "/key?level=none", "level"),
             ("POST", "/key?ttl=5", "ttl"),
             ("POST", "/key?redirect&ttl=5", "ttl"),
-            ("DELETE", "/key/foo?forward=1", "forward"),
+            ("DELETE", "/key/foo?freshness=1s", "freshness"),
         ):
             answer = self.ask(method, path, b'{"a": "1"}')
             assert answer.code == 400
             assert f"'{name}'" in answer.json["error"]
         assert len(self.node.store) == 0
 
-    def test_redirect_parameter(self) -> None:
+    def test_redirect_and_forward(self) -> None:
         """
-        ``redirect`` is yes or no, once; at the leader it changes nothing.
+        Either is yes or no, once, and not both; at the leader it changes nothing.
         """
         body = b'{"a": "1"}'
-        for value in ("", "=", "=true", "=1", "=yes", "=False", "=0", "=no", "&"):
-            assert self.ask("POST", f"/key?redirect{value}", body).code == 200
-        for value in ("=maybe", "&redirect", "=%FF"):
-            assert self.ask("POST", f"/key?redirect{value}", body).code == 400
+        for name in ("redirect", "forward"):
+            for value in ("", "=", "=true", "=1", "=yes", "=False", "=0", "=no", "&"):
+                assert self.ask("POST", f"/key?{name}{value}", body).code == 200
+            for value in ("=maybe", f"&{name}", "=%FF"):
+                assert self.ask("POST", f"/key?{name}{value}", body).code == 400
+        assert self.ask("POST", "/key?forward&redirect", body).code == 400
+        assert self.ask("DELETE", "/key/foo?redirect=no&forward").code == 400
 
     def test_empty_query(self) -> None:
         """
@@ -318,6 +328,7 @@ class AgainstScript(SynchronousTestCase):
         """
         self.clock = Clock()
         self.server = ScriptedServer()
+        self.store = KeyValueStore()
 
     def ask(
         self,
@@ -330,11 +341,11 @@ class AgainstScript(SynchronousTestCase):
         Make a request that the server answers with this outcome.
         """
         self.server.outcome = outcome
-        requests = ClientRequests(self.server, KeyValueStore(), self.clock, **options)
+        requests = ClientRequests(self.server, self.store, self.clock, **options)
         site = HttpSite(requests, self.server, self.clock)
         self.browser = Browser(site, self.clock)
         pending = self.browser.start(method, path, self.body)
-        if outcome is None:
+        if not pending.called:
             self.browser.network.settle(10.0)
         answer = self.successResultOf(pending)
         assert answer.headers["Content-Type"] == "application/json"
@@ -412,6 +423,260 @@ class FollowerTests(AgainstScript):
         self.body = b"[]"
         assert self.ask(NotLeader(LEADER)).code == 400
         assert self.server.proposed == []
+
+
+class ForwardTests(AgainstScript):
+    """
+    Writes at a follower that passes them on.
+    """
+
+    def forwarded(self, leaders_outcome: object, **request: object) -> Answer:
+        """
+        Make a request to a follower whose leader answers with this outcome.
+        """
+        self.server.leaders_outcome = leaders_outcome
+        request.setdefault("path", "/key?forward")
+        return self.ask(NotLeader(LEADER), **request)
+
+    def test_set(self) -> None:
+        """
+        The leader is asked for the same command, once, and its answer is the answer.
+        """
+        answer = self.forwarded(Applied(42, None))
+        assert (answer.code, answer.json) == (200, {"index": 42})
+        [(method, (request, seconds), _)] = self.server.asked
+        assert method == "ask_leader"
+        assert request == ClientRequest(encode_command(Set((("foo", "bar"),))))
+        assert 0 < seconds <= 10
+
+    def test_delete(self) -> None:
+        """
+        What the leader's state machine has returned arrives too.
+        """
+        answer = self.forwarded(
+            Applied(43, True), method="DELETE", path="/key/foo?forward=yes"
+        )
+        assert (answer.code, answer.json) == (200, {"index": 43, "deleted": True})
+
+    def test_by_default(self) -> None:
+        """
+        A node can be told to pass writes on; a request can ask it not to.
+        """
+        forwarding = {"on_follower": OnFollower.FORWARD}
+        assert self.forwarded(Applied(1, None), path="/key", **forwarding).code == 200
+        for path, code in (
+            ("/key?forward=no", 421),
+            ("/key?redirect=no", 421),
+            ("/key?redirect", 307),
+        ):
+            answer = self.forwarded(Applied(1, None), path=path, **forwarding)
+            assert answer.code == code
+        assert len(self.server.asked) == 1
+
+    def test_not_done(self) -> None:
+        """
+        Where the leader was not reached, or has declined, nothing was done: 503 or 421.
+        """
+        for error, code in (
+            (NotReached("no link"), 503),
+            (NotLeader(OTHER), 421),
+            (NotLeader(None), 503),
+            (NotLeader(ME), 503),
+            (Overloaded("too many"), 503),
+            (Stopped("stopping"), 503),
+        ):
+            answer = self.forwarded(error)
+            assert answer.code == code, error
+            assert "outcome" not in answer.json
+            assert (code == 503) == ("Retry-After" in answer.headers)
+
+    def test_unknown(self) -> None:
+        """
+        504 and an unknown outcome where the leader was asked and its word is missing.
+
+        It is asked once only: its answer may be what was lost (fluree 1839).
+        """
+        for failure in (
+            LeadershipLost("deposed"),
+            ConnectionLost(),
+            TimeoutError(),
+            RuntimeError("whatever a link may fail with"),
+            None,
+        ):
+            self.server.asked.clear()
+            answer = self.forwarded(failure)
+            assert (answer.code, answer.json["outcome"]) == (504, "unknown"), failure
+            assert len(self.server.asked) == 1
+
+
+class ReadLevelTests(AgainstScript):
+    """
+    Reads that want to be sure of something, with ``level`` and ``freshness``.
+    """
+
+    body = None
+
+    def setUp(self) -> None:
+        """
+        Begin with a key in this node's own state.
+        """
+        super().setUp()
+        self.store.apply(1, encode_command(Set((("foo", "bar"),))))
+
+    def get(self, query: str, outcome: object = True, **options: object) -> Answer:
+        """
+        Read the key, or make sure that it is not waited for anything.
+        """
+        return self.ask(outcome, "GET", f"/key/foo{query}", **options)
+
+    @property
+    def assurances(self) -> list[object]:
+        """
+        How sure each of the reads so far wanted to be.
+        """
+        assert all(method == "read_barrier" for method, _, _ in self.server.asked)
+        return [assurance for _, (assurance,), _ in self.server.asked]
+
+    def test_levels(self) -> None:
+        """
+        Each level has its own assurance, and then reads this node's own state.
+        """
+        for level, assurance in (
+            ("weak", Assurance.BELIEF),
+            ("linearizable", Assurance.MAJORITY),
+            ("strong", Assurance.LOG),
+        ):
+            answer = self.get(f"?level={level}")
+            assert (answer.code, answer.json) == (200, {"foo": "bar"})
+            assert self.assurances[-1] is assurance
+        assert len(self.assurances) == 3
+
+    def test_missing_key(self) -> None:
+        """
+        A key that is not there is a 404 at every level.
+        """
+        for level in ReadLevel:
+            path = f"/key/other?level={level.value}"
+            assert self.ask(True, "GET", path).code == 404
+
+    def test_read_is_after_the_barrier(self) -> None:
+        """
+        The state is looked at when the assurance is there, not before.
+        """
+        requests = ClientRequests(self.server, self.store, self.clock)
+        browser = Browser(HttpSite(requests, self.server, self.clock), self.clock)
+        pending = browser.start("GET", "/key/foo?level=linearizable")
+        self.assertNoResult(pending)
+        self.store.apply(2, encode_command(Set((("foo", "new"),))))
+        [(_, _, barrier)] = self.server.asked
+        barrier.callback(None)
+        browser.network.settle()
+        assert self.successResultOf(pending).json == {"foo": "new"}
+        assert self.clock.getDelayedCalls() == []
+
+    def test_default_level(self) -> None:
+        """
+        A node can be told which level to use; a request can ask for another one.
+        """
+        strict = {"read_level": ReadLevel.LINEARIZABLE}
+        self.get("", **strict)
+        self.get("?level=none", **strict)
+        self.get("?level=weak", **strict)
+        assert self.assurances == [Assurance.MAJORITY, Assurance.BELIEF]
+        assert self.get("?freshness=1s", **strict).code == 400
+
+    def test_auto(self) -> None:
+        """
+        ``auto`` asks the leader where this node votes, and nobody where it does not.
+        """
+        assert self.get("?level=auto").code == 200
+        assert self.assurances == [Assurance.BELIEF]
+        for suffrage in (Suffrage.NONVOTER, Suffrage.LEARNER):
+            me = evolve(ME, suffrage=suffrage)
+            self.server.configuration = Configuration((me, LEADER))
+            assert self.get("?level=auto").code == 200
+        self.server.configuration = Configuration()
+        assert self.get("?level=auto").code == 200
+        assert len(self.assurances) == 1
+
+    def test_freshness(self) -> None:
+        """
+        503 where no leader was heard from for so long; a tick counts as a whole.
+        """
+        for role, last_contact, freshness, code in (
+            ("follower", 0.4, "500ms", 200),
+            ("follower", 0.5, "500ms", 503),
+            ("follower", 0.0, "0", 503),
+            ("follower", None, "1h", 503),
+            ("candidate", 2.0, "1s", 503),
+            ("leader", 0.0, "0", 200),
+        ):
+            self.server.role, self.server.last_contact = role, last_contact
+            answer = self.get(f"?level=none&freshness={freshness}")
+            assert answer.code == code, (role, last_contact)
+            assert (code == 503) == ("Retry-After" in answer.headers)
+        assert self.assurances == []
+
+    def test_no_freshness(self) -> None:
+        """
+        Without that wish a node serves what it has, however long it was alone.
+        """
+        self.server.last_contact = None
+        assert self.get("").code == self.get("?level=none").code == 200
+
+    def test_no_assurance(self) -> None:
+        """
+        503 with Retry-After, whatever is missing: a read has no unknown outcome.
+        """
+        for failure in (
+            NotLeader(None),
+            NotLeader(LEADER),
+            NotReached("no link"),
+            LeadershipLost("deposed"),
+            Overloaded("too many"),
+            Stopped("stopping"),
+            ConnectionLost(),
+        ):
+            for level in ("weak", "linearizable", "strong", "auto"):
+                answer = self.get(f"?level={level}", failure)
+                assert answer.code == 503
+                assert "Retry-After" in answer.headers
+                assert list(answer.json) == ["error"]
+
+    def test_no_assurance_in_time(self) -> None:
+        """
+        After ten seconds the client hears so; the barrier is not waited for any more.
+        """
+        answer = self.get("?level=linearizable", None)
+        assert answer.code == 503
+        assert "10 seconds" in answer.json["error"]
+        [(_, _, barrier)] = self.server.asked
+        assert barrier.called
+        assert self.clock.getDelayedCalls() == []
+
+    def test_client_goes_away(self) -> None:
+        """
+        A barrier for nobody is given up, and no timer is left.
+        """
+        requests = ClientRequests(self.server, self.store, self.clock)
+        browser = Browser(HttpSite(requests, self.server, self.clock), self.clock)
+        pending = browser.start("GET", "/key/foo?level=strong")
+        pending.cancel()
+        self.failureResultOf(pending)
+        browser.network.settle()
+        assert self.server.asked[0][2].called
+        assert self.clock.getDelayedCalls() == []
+
+    def test_malformed(self) -> None:
+        """
+        What cannot be understood is a 400, and nobody is asked.
+        """
+        for query in (
+            *("?level=", "?level=Strong", "?level=weak&level=weak", "?freshness=1x"),
+            *("?level=weak&freshness=1s", "?level=auto&freshness=1s", "?freshness="),
+        ):
+            assert self.get(query).code == 400, query
+        assert self.server.asked == []
 
 
 class NotDoneTests(AgainstScript):

@@ -1,115 +1,24 @@
 """
-Bodies that are not what they should be: each is refused, and nothing is set.
+Paths and queries: what they mean, and what of them is refused.
 """
 
 from __future__ import annotations
 
-import json
-import time
+from types import SimpleNamespace
 
 import pytest
 
-from hraftd.client_requests import Limits
+from hraftd.forwarding import OnFollower
+from hraftd.reads import Consistency, ReadLevel
 from hraftd.web.answers import Refusal
-from hraftd.web.asked import json_object, pairs, segments
-
-LIMITS = Limits()
-
-REFUSED = {
-    "empty": (b"", "empty"),
-    "only spaces": (b" \r\n\t", "empty"),
-    "no JSON": (b"foo=bar", "not one JSON object"),
-    "half an object": (b'{"a": "1"', "not one JSON object"),
-    "single quotes": (b"{'a': '1'}", "not one JSON object"),
-    "a comma too many": (b'{"a": "1",}', "not one JSON object"),
-    "garbage behind it": (b'{"a": "1"} x', "Extra data"),
-    "a second object behind it": (b'{"a": "1"}{"b": "2"}', "Extra data"),
-    "a zero byte behind it": (b'{"a": "1"}\x00', "Extra data"),
-    "a control sign in a string": (b'{"a": "\x01"}', "not one JSON object"),
-    "an array": (b'["a", "1"]', "not an object"),
-    "a string": (b'"a"', "not an object"),
-    "a number": (b"1", "not an object"),
-    "null": (b"null", "not an object"),
-    "an empty object": (b"{}", "no key"),
-    "a key twice": (b'{"a": "1", "a": "1"}', "'a' twice"),
-    "a key twice, spelled differently": (b'{"a": "1", "\\u0061": "2"}', "'a' twice"),
-    "an empty key": (b'{"": "1"}', "empty"),
-    "a number as value": (b'{"a": 1}', "'a' is not a string"),
-    "a fraction as value": (b'{"a": 1.5e3}', "'a' is not a string"),
-    "null as value": (b'{"a": null}', "'a' is not a string"),
-    "true as value": (b'{"a": true}', "'a' is not a string"),
-    "an array as value": (b'{"a": ["1"]}', "'a' is not a string"),
-    "an object as value": (b'{"a": {"b": "1"}}', "'a' is not a string"),
-    "an empty object as value": (b'{"a": {}}', "'a' is not a string"),
-    "one bad value of two": (b'{"a": "1", "b": 2}', "'b' is not a string"),
-    "NaN": (b'{"a": NaN}', "'a' is not a string"),
-    "Infinity": (b'{"a": -Infinity}', "'a' is not a string"),
-    "a lone surrogate as value": (b'{"a": "\\ud800"}', "surrogate"),
-    "a lone surrogate as key": (b'{"\\udfff": "1"}', "surrogate"),
-    "lone surrogates twice": (b'{"\\ud800": "", "\\ud800": ""}', "surrogate"),
-    "an encoded surrogate": (b'{"a": "\xed\xa0\x80"}', "not UTF-8"),
-    "a byte order mark": (b'\xef\xbb\xbf{"a": "1"}', "byte order mark"),
-    "UTF-16": ('{"a": "1"}'.encode("utf-16"), "not UTF-8"),
-    "Latin-1": ('{"a": "é"}'.encode("latin-1"), "not UTF-8"),
-    "an overlong form": (b'{"a": "\xc0\xaf"}', "not UTF-8"),
-}
+from hraftd.web.asked import consistency, id_in_path, on_follower, segments
 
 
-@pytest.mark.parametrize("case", REFUSED)
-def test_refused(case: str) -> None:
+def with_query(query: str) -> SimpleNamespace:
     """
-    A body that is not one object of strings, each key once, is a 400 in a sentence.
+    Make as much of a request as is looked at for its query.
     """
-    body, part = REFUSED[case]
-    with pytest.raises(Refusal) as refused:
-        pairs(body, LIMITS)
-    assert refused.value.code == 400
-    assert part in refused.value.sentence
-    assert "\n" not in refused.value.sentence
-
-
-@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'{"a":['])
-def test_deep_nesting(opening: bytes) -> None:
-    """
-    A body that is nested a million times ends neither the process nor in a 500.
-    """
-    with pytest.raises(Refusal, match=r"nested|not one JSON") as refused:
-        pairs(opening * 1_000_000, LIMITS)
-    assert refused.value.code == 400
-
-
-def test_long_number() -> None:
-    """
-    A number of a million digits, which takes long to convert, is not converted.
-    """
-    begun = time.process_time()
-    with pytest.raises(Refusal, match="not a string"):
-        pairs(b'{"a": ' + b"9" * 1_000_000 + b"}", LIMITS)
-    assert time.process_time() - begun < 1
-
-
-def test_long_names_are_not_repeated_at_length() -> None:
-    """
-    An error quotes no more of the body than a line.
-    """
-    with pytest.raises(Refusal) as refused:
-        pairs(json.dumps({"a" * 100_000: 1}).encode(), LIMITS)
-    assert len(refused.value.sentence) < 200
-
-
-def test_accepted() -> None:
-    """
-    Spaces around it, escapes, and any text in any order are fine.
-    """
-    body = b' \n{"b": "\\ud83d\\uddddx", "a": "", "\\u0000": "\xc3\xa9\\n"}\r\n'
-    assert pairs(body, LIMITS) == (("b", "\U0001f5ddx"), ("a", ""), ("\0", "é\n"))
-
-
-def test_object_without_limits() -> None:
-    """
-    Without the limits of keys, a name may be empty too.
-    """
-    assert json_object(b'{"": "x"}') == {"": "x"}
+    return SimpleNamespace(uri=b"/key?" + query.encode())
 
 
 @pytest.mark.parametrize(
@@ -125,11 +34,15 @@ def test_object_without_limits() -> None:
         (b"//key/a", [b"%2Fkey%2Fa"]),
         (b"/status/", [b"status%2F"]),
         (b"/keys/a", [b"keys%2Fa"]),
+        (b"/nodes", [b"nodes"]),
+        (b"/nodes/", [b"nodes%2F"]),
+        (b"/nodes/[::1]:1", [b"nodes", b"%5B%3A%3A1%5D%3A1"]),
+        (b"/nodes/a/b", [b"nodes", b"a%2Fb"]),
     ],
 )
 def test_segments(path: bytes, expected: list[bytes]) -> None:
     """
-    Only ``/key/`` has something below it; each path is spelled in one way.
+    Only keys and nodes have something below them; each path is spelled in one way.
     """
     assert segments(path) == expected
 
@@ -144,12 +57,133 @@ def test_bad_paths(path: bytes) -> None:
     assert refused.value.code == 400
 
 
-def test_too_many_pairs() -> None:
+@pytest.mark.parametrize("server_id", ["node1", "10.0.0.1:12000", "[::1]:1", "ünï"])
+def test_id_in_path(server_id: str) -> None:
     """
-    A body that would keep everything else waiting is refused, and says the limit.
+    Every id that a node can have can stand in a path, percent encoded or not.
     """
-    body = json.dumps({str(number): "" for number in range(4)}).encode()
-    assert len(pairs(body, Limits(max_pairs=4))) == 4
-    with pytest.raises(Refusal, match="3 keys at most, not 4") as refused:
-        pairs(body, Limits(max_pairs=3))
-    assert refused.value.code == 413
+    [_, segment] = segments(b"/nodes/" + server_id.encode())
+    assert id_in_path(segment.decode("ascii")) == server_id
+
+
+@pytest.mark.parametrize("segment", ["a%2Fb", "a%20b", "..", "%FF", "a" * 129])
+def test_no_id_in_path(segment: str) -> None:
+    """
+    What no node can be called is refused, not looked for.
+    """
+    with pytest.raises(Refusal, match="no id of a node") as refused:
+        id_in_path(segment)
+    assert refused.value.code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", None),
+        ("redirect", OnFollower.REDIRECT),
+        ("redirect=TRUE", OnFollower.REDIRECT),
+        ("redirect=no", OnFollower.ERROR),
+        ("forward", OnFollower.FORWARD),
+        ("forward=1", OnFollower.FORWARD),
+        ("forward=false", OnFollower.ERROR),
+    ],
+)
+def test_on_follower(query: str, expected: OnFollower | None) -> None:
+    """
+    A request says what it wants of a follower, or leaves it to the node.
+    """
+    assert on_follower(with_query(query)) is expected
+
+
+@pytest.mark.parametrize(
+    ("query", "part"),
+    [
+        ("redirect&forward", "not both"),
+        ("redirect=no&forward", "not both"),
+        ("forward&forward", "twice"),
+        ("forward=maybe", "forward takes true or false, not 'maybe'"),
+        ("redirect=2", "redirect takes true or false, not '2'"),
+        ("level=none", "'level' is not known here"),
+    ],
+)
+def test_no_two_wishes(query: str, part: str) -> None:
+    """
+    Two wishes at once, or one that cannot be understood, are refused.
+    """
+    with pytest.raises(Refusal) as refused:
+        on_follower(with_query(query))
+    assert refused.value.code == 400
+    assert part in refused.value.sentence
+
+
+@pytest.mark.parametrize("level", ReadLevel)
+def test_level(level: ReadLevel) -> None:
+    """
+    Each level can be asked for by its name, and each can be the default.
+    """
+    asked = consistency(with_query(f"level={level.value}"), ReadLevel.NONE)
+    assert asked == Consistency(level)
+    assert consistency(with_query(""), level) == Consistency(level)
+
+
+@pytest.mark.parametrize(
+    ("duration", "seconds"),
+    [
+        ("500ms", 0.5),
+        ("1s", 1.0),
+        ("2m", 120.0),
+        ("1h", 3600.0),
+        ("3", 3.0),
+        ("1.5s", 1.5),
+        ("0", 0.0),
+        ("0.25", 0.25),
+    ],
+)
+def test_freshness(duration: str, seconds: float) -> None:
+    """
+    A duration has a unit, or counts seconds.
+    """
+    asked = consistency(with_query(f"level=none&freshness={duration}"), ReadLevel.WEAK)
+    assert asked == Consistency(ReadLevel.NONE, seconds)
+    # Also where the level goes without saying.
+    asked = consistency(with_query(f"freshness={duration}"), ReadLevel.NONE)
+    assert asked == Consistency(ReadLevel.NONE, seconds)
+
+
+@pytest.mark.parametrize(
+    "duration",
+    [
+        *("", "s", "-1s", "1 s", "1S", "1d", "1e3", "inf", "nan", "1.", ".5s", "0x1"),
+        *("1s1s", "%D9%A3s", "9" * 10, "1us", "1s%0A"),
+    ],
+)
+def test_no_duration(duration: str) -> None:
+    """
+    What is no duration is refused, not read as another one.
+    """
+    with pytest.raises(Refusal, match=r"freshness takes a time such as") as refused:
+        consistency(with_query(f"level=none&freshness={duration}"), ReadLevel.NONE)
+    assert refused.value.code == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "default", "part"),
+    [
+        ("level=", ReadLevel.NONE, "none, weak, linearizable, strong, auto"),
+        ("level", ReadLevel.NONE, "'' is none of the levels"),
+        ("level=Weak", ReadLevel.NONE, "'Weak' is none of the levels"),
+        ("level=none&level=weak", ReadLevel.NONE, "twice"),
+        ("level=weak&freshness=1s", ReadLevel.NONE, "with the level none, not weak"),
+        ("level=auto&freshness=1s", ReadLevel.NONE, "with the level none, not auto"),
+        ("freshness=1s", ReadLevel.STRONG, "with the level none, not strong"),
+        ("redirect", ReadLevel.NONE, "'redirect' is not known here"),
+    ],
+)
+def test_no_consistency(query: str, default: ReadLevel, part: str) -> None:
+    """
+    A level that is none, or one that cannot be so fresh, is refused by name.
+    """
+    with pytest.raises(Refusal) as refused:
+        consistency(with_query(query), default)
+    assert refused.value.code == 400
+    assert part in refused.value.sentence

@@ -12,8 +12,10 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from hraftd.client_requests import Applied, ClientRequests, Limits
+from hraftd.client_requests import ClientRequests
 from hraftd.kv.store import KeyValueStore
+from hraftd.limits import Limits
+from hraftd.outcomes import Applied
 from hraftd.raft.errors import NotLeader
 from hraftd.web.channel import LINGER
 from hraftd.web.site import CLOSE_SECONDS, TIMEOUT, HttpSite

@@ -1,5 +1,5 @@
 """
-The cluster over HTTP: ``/status``, ``/join``, and what is not there.
+The cluster over HTTP: how it is, who belongs to it, who leads, what is not there.
 """
 
 from __future__ import annotations
@@ -7,18 +7,36 @@ from __future__ import annotations
 import json
 
 from attrs import evolve
+from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from hraftd.client_requests import ClientRequests, OnFollower
+from hraftd.client_requests import ClientRequests
+from hraftd.errors import (
+    LeadershipLost,
+    NoSuchServer,
+    NotReached,
+    SnapshotImpossible,
+    Stopped,
+    TransferFailed,
+    UnreachableServer,
+)
+from hraftd.forwarding import OnFollower
 from hraftd.kv.store import KeyValueStore
+from hraftd.leader_requests import AddServer, RemoveServer, TransferLeadership
 from hraftd.raft.configuration import Configuration, MembershipConflict, Suffrage
-from hraftd.raft.errors import ChangeInProgress, NotLeader
-from hraftd.server import LeadershipLost, Stopped, UnreachableServer
+from hraftd.raft.errors import (
+    CannotTransfer,
+    ChangeInProgress,
+    NotLeader,
+    TransferInProgress,
+)
+from hraftd.raft.messages import Snapshot
 from hraftd.web.site import HttpSite
 from tests.web import LEADER, ME, OTHER, Answer, Browser, OneNode, ScriptedServer
 
 JOIN = {"id": OTHER.id, "addr": OTHER.raft, "http": OTHER.http}
+NAMED = {"id": LEADER.id, "http": LEADER.http, "raft": LEADER.raft}
 
 
 class AgainstScript(SynchronousTestCase):
@@ -81,7 +99,10 @@ class StatusTests(AgainstScript):
             "term": 3,
             "commit_index": 7,
             "last_applied": 6,
+            "first_log_index": 2,
             "last_log_index": 8,
+            "snapshot_index": 5,
+            "snapshot_bytes": 1000,
             "last_contact_ms": 13,
             "members": [
                 {
@@ -229,20 +250,32 @@ class JoinTests(AgainstScript):
             assert answer.json["error"]
         assert self.server.newcomers == []
 
-    def test_voter_is_not_there_yet(self) -> None:
+    def test_voter(self) -> None:
         """
-        What a later version may do is refused by name, not ignored.
+        ``voter`` says whether the newcomer is to have a vote, which it is otherwise.
         """
-        for voter in (True, "false"):
+        self.server.outcome = 12
+        for voter, suffrage in ((True, Suffrage.VOTER), (False, Suffrage.NONVOTER)):
+            answer = self.ask("POST", "/join", {**JOIN, "voter": voter})
+            assert (answer.code, answer.json) == (200, {"index": 12, "id": "node2"})
+            newcomer, _ = self.server.newcomers.pop()
+            assert newcomer == evolve(OTHER, suffrage=suffrage)
+
+    def test_voter_is_a_truth_value(self) -> None:
+        """
+        Not a text that looks like one, and nothing else.
+        """
+        for voter in ("false", 0, None, []):
             answer = self.ask("POST", "/join", {**JOIN, "voter": voter})
             assert answer.code == 400
             assert "'voter'" in answer.json["error"]
+        assert self.server.newcomers == []
 
     def test_parameters(self) -> None:
         """
         As for writes: what is unknown is refused by name.
         """
-        for parameter in ("forward", "voter=false"):
+        for parameter in ("level=none", "voter=false", "forward&redirect"):
             assert self.ask("POST", f"/join?{parameter}", JOIN).code == 400
 
     def test_follower(self) -> None:
@@ -265,6 +298,31 @@ class JoinTests(AgainstScript):
         self.options["on_follower"] = OnFollower.REDIRECT
         assert self.ask("POST", "/join", JOIN).code == 307
         assert self.ask("POST", "/join?redirect=false", JOIN).code == 421
+
+    def test_forward(self) -> None:
+        """
+        A follower can ask the leader in the newcomer's place, and tell its words.
+        """
+        self.server.outcome = NotLeader(LEADER)
+        for outcome, code in (
+            (12, 200),
+            (MembershipConflict("taken"), 409),
+            (UnreachableServer("no server answers"), 503),
+            (ChangeInProgress("another change"), 503),
+            (TransferInProgress(), 503),
+            (NotReached("no link"), 503),
+            (NotLeader(None), 503),
+            (NotLeader(OTHER), 421),
+            (LeadershipLost("x"), 504),
+            (ConnectionLost(), 504),
+            (None, 504),
+        ):
+            self.server.leaders_outcome = outcome
+            answer = self.ask("POST", "/join?forward", {**JOIN, "voter": False})
+            assert answer.code == code, outcome
+            method, (request, _), _ = self.server.asked.pop()
+            assert method == "ask_leader"
+            assert request == AddServer(evolve(OTHER, suffrage=Suffrage.NONVOTER))
 
     def test_no_leader(self) -> None:
         """
@@ -293,13 +351,14 @@ class JoinTests(AgainstScript):
         for error in (
             UnreachableServer("no server node2 answers at localhost:12002"),
             ChangeInProgress("another membership change is not committed yet"),
+            TransferInProgress(),
             Stopped("stopping"),
         ):
             self.server.outcome = error
             answer = self.ask("POST", "/join", JOIN)
             assert answer.code == 503
             assert "Retry-After" in answer.headers
-            if not isinstance(error, Stopped):
+            if str(error) and not isinstance(error, Stopped):
                 assert answer.json["error"] == str(error)
 
     def test_unknown(self) -> None:
@@ -326,6 +385,294 @@ class JoinTests(AgainstScript):
         assert after.last_log_index == before.last_log_index
 
 
+class NodesTests(AgainstScript):
+    """
+    Who belongs to the cluster.
+    """
+
+    def test_nodes(self) -> None:
+        """
+        Each member with its role, addresses and vote, as this node sees it.
+        """
+        self.server.leader = LEADER
+        nonvoter = evolve(OTHER, suffrage=Suffrage.NONVOTER)
+        self.server.configuration = Configuration((ME, LEADER, nonvoter))
+        answer = self.ask("GET", "/nodes")
+        assert answer.code == 200
+        assert answer.json["leader"] == "node1"
+        assert answer.json["me"] == "node0"
+        me, leader, other = answer.json["nodes"]
+        assert leader == {
+            "id": "node1",
+            "role": "leader",
+            "raft": "localhost:12001",
+            "http": "localhost:11001",
+            "suffrage": "voter",
+            "match_index": 7,
+            "last_contact_ms": 500,
+            "reachable": True,
+        }
+        # It has no link to itself, and needs none.
+        assert (me["id"], me["reachable"]) == ("node0", True)
+        assert (other["suffrage"], other["reachable"]) == ("nonvoter", False)
+
+    def test_without_leader(self) -> None:
+        """
+        Without a leader, and outside of any cluster, it says so.
+        """
+        self.server.leader = None
+        self.server.configuration = Configuration()
+        assert self.ask("GET", "/nodes").json == {
+            "nodes": [],
+            "leader": None,
+            "me": "node0",
+        }
+
+    def test_no_parameters(self) -> None:
+        """
+        Nothing can be asked of it that would be ignored.
+        """
+        assert self.ask("GET", "/nodes?all").code == 400
+
+    def test_real_node(self) -> None:
+        """
+        A cluster of one leads itself, and has its own log.
+        """
+        node = OneNode(self.clock)
+        answer = self.successResultOf(
+            Browser(node.site, self.clock).start("GET", "/nodes")
+        ).json
+        [member] = answer["nodes"]
+        assert (answer["leader"], member["role"]) == ("node0", "leader")
+        assert member["reachable"] is True
+        assert member["match_index"] == node.server.status().last_log_index
+
+
+class RemovalTests(AgainstScript):
+    """
+    Removing a node.
+    """
+
+    def test_removed(self) -> None:
+        """
+        200 with the index once it is committed; any id that a node can have will do.
+        """
+        self.server.outcome = 15
+        for server_id, path in (
+            ("node2", "node2"),
+            ("[::1]:12000", "[::1]:12000"),
+            ("ünï", "%C3%BCn%C3%AF"),
+        ):
+            answer = self.ask("DELETE", f"/nodes/{path}")
+            assert (answer.code, answer.json) == (200, {"index": 15, "id": server_id})
+            assert self.server.asked.pop()[:2] == ("remove_server", (server_id,))
+
+    def test_not_removed(self) -> None:
+        """
+        404, 409, 503, 421 and 504, each for its own reason.
+        """
+        for outcome, code in (
+            (NoSuchServer("no member is called node2"), 404),
+            (MembershipConflict("node2 is the only voter"), 409),
+            (ChangeInProgress("another change is not committed"), 503),
+            (TransferInProgress(), 503),
+            (Stopped("stopping"), 503),
+            (NotLeader(None), 503),
+            (NotLeader(LEADER), 421),
+            (LeadershipLost("deposed"), 504),
+            (None, 504),
+        ):
+            self.server.outcome = outcome
+            answer = self.ask("DELETE", "/nodes/node2")
+            assert answer.code == code, outcome
+            assert (code == 503) == ("Retry-After" in answer.headers)
+            assert (code == 504) == ("outcome" in answer.json)
+            if code in (404, 409):
+                assert answer.json["error"] == str(outcome)
+
+    def test_at_a_follower(self) -> None:
+        """
+        A follower can send the client to the leader, or ask in its place.
+        """
+        self.server.outcome = NotLeader(LEADER)
+        answer = self.ask("DELETE", "/nodes/node2?redirect")
+        assert answer.code == 307
+        assert answer.headers["Location"] == (
+            "http://localhost:11001/nodes/node2?redirect"
+        )
+        for outcome, code in (
+            (16, 200),
+            (NoSuchServer("no member is called node2"), 404),
+            (MembershipConflict("the only voter"), 409),
+            (ConnectionLost(), 504),
+        ):
+            self.server.leaders_outcome = outcome
+            assert self.ask("DELETE", "/nodes/node2?forward").code == code
+            _, (request, _), _ = self.server.asked.pop()
+            assert request == RemoveServer("node2")
+
+    def test_malformed(self) -> None:
+        """
+        What no node can be called is a 400, and nobody is asked.
+        """
+        for path in ("a%20b", "a/b", "%FF", "node2/", ".", "a%2"):
+            assert self.ask("DELETE", f"/nodes/{path}").code == 400, path
+        assert self.ask("DELETE", "/nodes/node2?force").code == 400
+        assert self.server.asked == []
+
+
+class LeaderTests(AgainstScript):
+    """
+    Who leads, and who is to.
+    """
+
+    def test_leader(self) -> None:
+        """
+        The leader that this node knows, with both its addresses, and the term.
+        """
+        self.server.leader = LEADER
+        answer = self.ask("GET", "/leader")
+        assert (answer.code, answer.json) == (200, {"leader": NAMED, "term": 3})
+        assert self.ask("HEAD", "/leader").code == 200
+        assert self.ask("GET", "/leader?id=node1").code == 400
+
+    def test_no_leader(self) -> None:
+        """
+        503 with Retry-After where there is none.
+        """
+        self.server.leader = None
+        answer = self.ask("GET", "/leader")
+        assert answer.code == 503
+        assert "Retry-After" in answer.headers
+
+    def test_transfer(self) -> None:
+        """
+        200 with the new leader and its term.
+        """
+        self.server.outcome = 4
+        answer = self.ask("POST", "/leader", {"id": "node1"})
+        assert (answer.code, answer.json) == (200, {"leader": NAMED, "term": 4})
+        assert self.server.asked.pop()[:2] == ("transfer_leadership", ("node1",))
+
+    def test_transfer_to_the_best(self) -> None:
+        """
+        Without an id the leader chooses; who it is this node says if it knows already.
+        """
+        for body in (None, b"", b"{}"):
+            self.server.leader, self.server.outcome = LEADER, 3
+            answer = self.ask("POST", "/leader", body)
+            assert (answer.code, answer.json) == (200, {"leader": NAMED, "term": 3})
+            assert self.server.asked.pop()[:2] == ("transfer_leadership", (None,))
+        self.server.leader, self.server.outcome = LEADER, 4
+        assert self.ask("POST", "/leader").json == {"leader": None, "term": 4}
+
+    def test_not_transferred(self) -> None:
+        """
+        404 for a stranger, 409 for a member that cannot lead, 503 if it fails.
+        """
+        learner = evolve(OTHER, suffrage=Suffrage.NONVOTER)
+        self.server.configuration = Configuration((ME, LEADER, learner))
+        for server_id, outcome, code in (
+            ("node9", NoSuchServer("no member is called node9"), 404),
+            ("node2", CannotTransfer("node2 has no vote"), 409),
+            (None, CannotTransfer("there is nobody else"), 409),
+            ("node1", TransferFailed("node1 has not taken over"), 503),
+            ("node1", TransferInProgress(), 503),
+            ("node1", Stopped("stopping"), 503),
+            ("node1", NotLeader(None), 503),
+            ("node1", NotLeader(LEADER), 421),
+            ("node1", LeadershipLost("deposed"), 504),
+            ("node1", None, 504),
+        ):
+            self.server.outcome = outcome
+            body = None if server_id is None else {"id": server_id}
+            answer = self.ask("POST", "/leader", body)
+            assert answer.code == code, outcome
+            assert answer.json["error"]
+            assert (code == 503) == ("Retry-After" in answer.headers)
+
+    def test_at_a_follower(self) -> None:
+        """
+        A follower passes it on if it is asked to, with an id and without.
+        """
+        self.server.outcome = NotLeader(LEADER)
+        assert self.ask("POST", "/leader?redirect", {"id": "node2"}).code == 307
+        for body, server_id in (({"id": "node2"}, "node2"), (None, None)):
+            for outcome, code in (
+                (5, 200),
+                (TransferFailed("not taken over"), 503),
+                (NoSuchServer("no"), 404),
+                (CannotTransfer("no"), 409),
+                (ConnectionLost(), 504),
+            ):
+                self.server.leaders_outcome = outcome
+                assert self.ask("POST", "/leader?forward", body).code == code
+                _, (request, _), _ = self.server.asked.pop()
+                assert request == TransferLeadership(server_id)
+
+    def test_malformed(self) -> None:
+        """
+        A body that says anything else is a 400, and nobody is asked.
+        """
+        for body in (b"null", b"x", {"id": 1}, {"id": "a b"}, {"node": "node1"}):
+            assert self.ask("POST", "/leader", body).code == 400, body
+        assert self.server.asked == []
+
+
+class SnapshotTests(AgainstScript):
+    """
+    A snapshot on demand.
+    """
+
+    def test_taken(self) -> None:
+        """
+        200 with what is in it, and how large it is.
+        """
+        configuration = self.server.configuration
+        self.server.outcome = Snapshot(9, 3, configuration, 1234, b"digest")
+        for body in (None, b"{}"):
+            answer = self.ask("POST", "/snapshot", body)
+            assert answer.code == 200
+            assert answer.json == {"index": 9, "term": 3, "bytes": 1234}
+
+    def test_not_taken(self) -> None:
+        """
+        503 with Retry-After: nothing has become of it.
+        """
+        for error in (SnapshotImpossible("nothing is applied yet"), Stopped("x")):
+            self.server.outcome = error
+            answer = self.ask("POST", "/snapshot")
+            assert answer.code == 503
+            assert "Retry-After" in answer.headers
+        self.server.outcome = SnapshotImpossible("nothing is applied yet")
+        assert self.ask("POST", "/snapshot").json["error"] == "nothing is applied yet"
+
+    def test_takes_long(self) -> None:
+        """
+        Nobody waits for ever.
+        """
+        self.options["snapshot_timeout"] = 9.0
+        answer = self.ask("POST", "/snapshot")
+        assert answer.code == 503
+        assert "9 seconds" in answer.json["error"]
+
+    def test_unforeseen(self) -> None:
+        """
+        A bug is a 500, with a line in the log.
+        """
+        self.server.outcome = RuntimeError("a bug")
+        assert self.ask("POST", "/snapshot").code == 500
+        assert len(self.flushLoggedErrors(RuntimeError)) == 1
+
+    def test_malformed(self) -> None:
+        """
+        There is nothing to say about it.
+        """
+        assert self.ask("POST", "/snapshot", {"index": "9"}).code == 400
+        assert self.ask("POST", "/snapshot?forward").code == 400
+        assert self.server.asked == []
+
+
 class RoutingTests(AgainstScript):
     """
     What is not there, and what is not done.
@@ -337,8 +684,9 @@ class RoutingTests(AgainstScript):
         """
         for path in (
             *("/", "/favicon.ico", "/keys", "/status/x", "/join/x", "/Key"),
-            *("/nodes", "/leader", "/metrics", "/healthz", "/readyz", "/txn"),
-            *("/watch", "/backup", "/snapshot", "/restore"),
+            *("/nodes/", "/nodess", "/leader/", "/leader/x", "/snapshot/x"),
+            *("/metrics", "/healthz", "/readyz", "/txn"),
+            *("/watch", "/backup", "/restore"),
         ):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
                 answer = self.ask(method, path)
@@ -349,9 +697,16 @@ class RoutingTests(AgainstScript):
         """
         405 with Allow for any other method of a route.
         """
-        for path, allowed in (("/status", "GET, HEAD"), ("/join", "POST")):
+        for path, allowed in (
+            ("/status", "GET, HEAD"),
+            ("/join", "POST"),
+            ("/nodes", "GET, HEAD"),
+            ("/nodes/node1", "DELETE"),
+            ("/leader", "GET, HEAD, POST"),
+            ("/snapshot", "POST"),
+        ):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
                 if method not in allowed:
                     answer = self.ask(method, path)
-                    assert answer.code == 405
+                    assert answer.code == 405, (method, path)
                     assert answer.headers["Allow"] == allowed

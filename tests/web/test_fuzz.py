@@ -15,19 +15,37 @@ from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
-from hraftd.client_requests import Applied, ClientRequests, Limits
+from hraftd.client_requests import ClientRequests
+from hraftd.errors import (
+    LeadershipLost,
+    NoSuchServer,
+    NotReached,
+    Overloaded,
+    SnapshotImpossible,
+    Stopped,
+    TransferFailed,
+    UnreachableServer,
+)
 from hraftd.kv.store import KeyValueStore
-from hraftd.raft.configuration import MembershipConflict
-from hraftd.raft.errors import ChangeInProgress, NotLeader
-from hraftd.server import LeadershipLost, Overloaded, Stopped, UnreachableServer
+from hraftd.limits import Limits
+from hraftd.outcomes import Applied
+from hraftd.raft.configuration import Configuration, MembershipConflict
+from hraftd.raft.errors import (
+    CannotTransfer,
+    ChangeInProgress,
+    NotLeader,
+    TransferInProgress,
+)
+from hraftd.raft.messages import Snapshot
 from hraftd.web.site import HttpSite
 from tests.web import LEADER, OneNode, ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from twisted.internet.defer import Deferred
 
+    from hraftd.leader_requests import Assurance
     from hraftd.raft.configuration import Server
 
 CODES = {200, 307, 400, 404, 405, 409, 413, 421, 503, 504}
@@ -40,12 +58,25 @@ JOINED = [
     *(7, MembershipConflict("x"), ChangeInProgress("x"), UnreachableServer("x")),
     *NOT_DONE,
 ]
+REMOVED = [NoSuchServer("x"), MembershipConflict("x"), 8, 9, *NOT_DONE]
+TRANSFERRED = [
+    *(4, CannotTransfer("x"), TransferFailed("x"), TransferInProgress()),
+    *NOT_DONE,
+]
+ASSURED = [True, True, NotReached("x"), *NOT_DONE]
+TAKEN = [Snapshot(1, 1, Configuration(), 9, b""), SnapshotImpossible("x"), None]
+#: What may become of anything that is passed on.
+PASSED_ON = [NotReached("x"), ConnectionLost(), Overloaded("x"), *NOT_DONE]
 
 METHODS = [b"GET", b"GET", b"HEAD", b"POST", b"POST", b"DELETE", b"PUT", b"get", b"#"]
-STEMS = [b"/key", b"/key/", b"/key/foo", b"/status", b"/join", b"/", b"*", b"http://x"]
+STEMS = [
+    *(b"/key", b"/key/", b"/key/foo", b"/status", b"/join", b"/", b"*", b"http://x"),
+    *(b"/nodes", b"/nodes/", b"/nodes/node1", b"/leader", b"/snapshot"),
+]
 PIECES = [
     *(b"/", b"//", b"%2f", b"%", b"%ff", b"%00", b"%C3%A9", b"+", b"foo", b".."),
     *(b"?redirect", b"?redirect=no", b"?", b"&", b"=", b"level=x", b";", b"#", b"\x90"),
+    *(b"?level=weak", b"&level=none", b"?freshness=1s", b"?forward", b"&forward=0"),
 ]
 HEADERS = [
     b"Content-Type: multipart/form-data; boundary=x",
@@ -74,6 +105,16 @@ SENSIBLE = [
     (b"DELETE", b"/key/a/b?redirect=1", b""),
     (b"POST", b"/join", b'{"id": "x", "addr": "x:1"}'),
     (b"POST", b"/join?redirect", b'{"id": "x", "addr": "x:1", "http": "x:2"}'),
+    (b"POST", b"/join?forward", b'{"id": "x", "addr": "x:1", "voter": false}'),
+    (b"POST", b"/key?forward", BODIES[0]),
+    (b"GET", b"/key/foo?level=linearizable", b""),
+    (b"GET", b"/key/foo?level=none&freshness=10ms", b""),
+    (b"GET", b"/nodes", b""),
+    (b"DELETE", b"/nodes/node2?forward", b""),
+    (b"POST", b"/leader", b'{"id": "node1"}'),
+    (b"POST", b"/leader?forward", b""),
+    (b"GET", b"/leader", b""),
+    (b"POST", b"/snapshot", b""),
 ]
 
 
@@ -84,19 +125,52 @@ class FickleServer(ScriptedServer):
 
     rng: Random
 
+    def _or_passed_on(self, outcomes: Sequence[object]) -> None:
+        self.outcome = self.rng.choice(outcomes)
+        # Whatever is right for the request itself is so for the leader's answer too.
+        self.leaders_outcome = self.rng.choice([*outcomes, *PASSED_ON])
+
     def propose(self, command: bytes) -> Deferred:
         """
         See :class:`ScriptedServer`.
         """
-        self.outcome = self.rng.choice(WRITTEN)
+        self._or_passed_on(WRITTEN)
         return super().propose(command)
 
     def add_server(self, newcomer: Server) -> Deferred:
         """
         See :class:`ScriptedServer`.
         """
-        self.outcome = self.rng.choice(JOINED)
+        self._or_passed_on(JOINED)
         return super().add_server(newcomer)
+
+    def remove_server(self, server_id: str) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self._or_passed_on(REMOVED)
+        return super().remove_server(server_id)
+
+    def transfer_leadership(self, server_id: str | None) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self._or_passed_on(TRANSFERRED)
+        return super().transfer_leadership(server_id)
+
+    def read_barrier(self, assurance: Assurance) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self.outcome = self.rng.choice(ASSURED)
+        return super().read_barrier(assurance)
+
+    def take_snapshot(self) -> Deferred:
+        """
+        See :class:`ScriptedServer`.
+        """
+        self.outcome = self.rng.choice(TAKEN)
+        return super().take_snapshot()
 
 
 def random_request(rng: Random) -> bytes:
@@ -108,7 +182,7 @@ def random_request(rng: Random) -> bytes:
     target = rng.choice(STEMS) + b"".join(pieces)
     headers = rng.sample(HEADERS, rng.choice([0, 0, 1, 2]))
     body = bytearray(rng.choice(BODIES))
-    if rng.random() < 0.3:
+    if rng.random() < 0.4:
         method, target, body = rng.choice(SENSIBLE)
         body = bytearray(body)
     if body and rng.random() < 0.2:
@@ -170,9 +244,11 @@ def test_random_requests(seed: int, real: bool) -> None:
         else:
             server = FickleServer()
             server.rng = rng
-            requests = ClientRequests(server, KeyValueStore(), clock, limits=LIMITS)
+            requests = ClientRequests(
+                server, KeyValueStore(), clock, limits=LIMITS, snapshot_timeout=9.0
+            )
             site = HttpSite(requests, server, clock)
-        for _ in range(300):
+        for _ in range(600):
             request = random_request(rng)
             transport = StringTransport()
             channel = site.buildProtocol(None)
@@ -195,4 +271,4 @@ def test_random_requests(seed: int, real: bool) -> None:
     assert [event for event in events if event["log_level"] in loud] == []
     # Or else the requests were not random enough to prove anything.
     assert seen >= {200, 400, 404, 405, 413}
-    assert real or seen >= {307, 421, 503, 504}
+    assert real or seen >= {307, 409, 421, 503, 504}
