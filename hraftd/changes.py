@@ -22,7 +22,7 @@ from hraftd.errors import (
     UnreachableServer,
 )
 from hraftd.raft.configuration import MembershipConflict, Suffrage
-from hraftd.raft.errors import CannotTransfer
+from hraftd.raft.errors import CannotTransfer, ChangeInProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,6 +113,10 @@ class MembershipChanges:
                 await self._probe(server)
             if self._stopped:
                 raise Stopped("this server is not running")
+            if core.configuration.get(server.id) != known:
+                raise ChangeInProgress(
+                    f"{server.id} has become another member meanwhile; try again"
+                )
             core.add_server(server)
             self._wake()
         return await self._until_committed(has_member(server), server.id)
@@ -149,7 +153,10 @@ class MembershipChanges:
             leader.check_change()
             core.remove_server(server_id)
             self._wake()
-        elif core.log.configuration_index <= self._applied():
+        elif not any(
+            configuration.get(server_id)
+            for configuration in core.log.configurations_since(core.commit_index)
+        ):
             raise NoSuchServer(f"no member of this cluster is called {server_id}")
         return await self._until_committed(lacks_member(server_id))
 

@@ -204,7 +204,8 @@ class RaftServer(Service):
         :return: fires when another one leads, or when nothing comes of it within so
             many seconds; never fails.
         """
-        if self._core.led_term is None:
+        voters = [voter.id for voter in self._core.configuration.voters]
+        if self._core.led_term is None or voters == [self.server_id]:
             return succeed(None)
         handed_over = self.transfer_leadership(None)
         handed_over.addTimeout(seconds, self._clock)

@@ -733,7 +733,7 @@ class ClusterTests(SynchronousTestCase):
         ghost = Server("e", "e:1")
         assert isinstance(self.outcome(door.join(ghost)), Unavailable)
         assert isinstance(self.outcome(door.join(Server("e", "c:12000"))), Conflict)
-        # A newcomer that is wrongly called as the leader, or as this node, moves nobody.
+        # Whoever is called as the leader, or as this node, moves nobody.
         for server_id in "ab":
             outcome = self.outcome(door.join(Server(server_id, "nowhere:1")))
             assert isinstance(outcome, Conflict)

@@ -789,7 +789,7 @@ class ConsensusModule(ServerState):
             not self.configuration.is_voter(self.server_id)
             and self._handed_out >= self.log.configuration_index
         ):
-            if leader.successor is not None:
+            if leader.successor is not None and not leader.has_handed_over:
                 leader.send_timeout_now(leader.successor)
             self._become_follower(self.current_term)
 

@@ -556,6 +556,13 @@ class Leader:
         ]
         return max(candidates)[1] if candidates else None
 
+    @property
+    def has_handed_over(self) -> bool:
+        """
+        Whether the next leader has been told to campaign.
+        """
+        return self.hand_over is not None and self.hand_over.call is not None
+
     def _hand_over_when_level(self) -> None:
         """
         Tell the next leader to campaign as soon as it has the whole log.
