@@ -47,7 +47,7 @@ from hraftd.leader_requests import (
 )
 from hraftd.proposals import Applied, Proposals
 from hraftd.raft.configuration import MembershipConflict
-from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
+from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.errors import (
     CannotTransfer,
     NotLeader,
@@ -56,6 +56,7 @@ from hraftd.raft.errors import (
 )
 from hraftd.raft.log import Log
 from hraftd.raft.messages import NoOp
+from hraftd.raft.outbox import MAX_COMMITTED
 from hraftd.raft.ready import FetchEntries, FetchPiece
 from hraftd.snapshots import SnapshotPolicy, Snapshots, restore_stored
 from hraftd.status import TICK, MemberStatus, Status, describe

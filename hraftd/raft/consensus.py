@@ -48,7 +48,6 @@ from hraftd.raft.messages import (
     InstallSnapshot,
     InstallSnapshotResponse,
     NoOp,
-    Piece,
     Request,
     RequestVote,
     RequestVoteResponse,
@@ -57,9 +56,9 @@ from hraftd.raft.messages import (
     TimeoutNow,
     TimeoutNowResponse,
 )
+from hraftd.raft.outbox import Outbox
 from hraftd.raft.ready import ConfirmedRead, Fetch, Ready, Timing
 from hraftd.raft.roles import Candidate, Follower, PreCandidate
-from hraftd.raft.state import ServerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,16 +68,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ConsensusModule"]
 
-#: At most so many entries are handed out to be applied at a time, so that a long log
-#: does not keep everything else waiting.
-MAX_COMMITTED = 1024
-
-
 #: The states of figure 4, and the pre-candidate of dissertation 9.6.
 Role: TypeAlias = Follower | PreCandidate | Candidate | Leader
 
 
-class ConsensusModule(ServerState):
+class ConsensusModule(Outbox):
     """
     One server's part in the agreement.
     """
@@ -100,19 +94,8 @@ class ConsensusModule(ServerState):
         self._rng = rng
         self.role: Role = Follower()
 
-        #: The last entry that was handed out to be applied.
-        self._handed_out = log.snapshot_index
-        self._saved_hard_state = hard_state
-        self._saving: Ready | None = None
-        self._announced: tuple[Server, ...] | None = None
-
-        #: The snapshot that is being received; its pieces that are not on disk yet.
+        #: The snapshot that is being received.
         self._incoming: IncomingSnapshot | None = None
-        self._pieces: list[Piece] = []
-        #: The snapshot that was installed and is not on disk yet; and the one that is
-        #: not in the state machine yet.
-        self._installed: Snapshot | None = None
-        self._to_restore: Snapshot | None = None
 
         self._heard_leader_at: int | None = None
         self._election_due = 0
@@ -402,7 +385,7 @@ class ConsensusModule(ServerState):
         self._incoming = None
         incoming.add(request)
         self._incoming = incoming
-        self._pieces.append(request.piece)
+        self.pieces.append(request.piece)
         # 4. Reply and wait for more data chunks if done is false.
         if incoming.is_complete:
             self._install(snapshot)
@@ -421,7 +404,7 @@ class ConsensusModule(ServerState):
         self.log.install(snapshot)
         self.commit_to(snapshot.last_index)
         # 8. Reset state machine using snapshot contents.
-        self._installed = self._to_restore = snapshot
+        self.installed = self.to_restore = snapshot
 
     def _handle_timeout_now(self, request: TimeoutNow) -> TimeoutNowResponse:
         """
@@ -689,9 +672,9 @@ class ConsensusModule(ServerState):
         """
         Take it that an installed snapshot is in the state machine.
         """
-        if snapshot is self._to_restore:
-            self._to_restore = None
-            self._handed_out = snapshot.last_index
+        if snapshot is self.to_restore:
+            self.to_restore = None
+            self.handed_out = snapshot.last_index
 
     def fetched(self, fetch: Fetch, content: Sequence[Entry] | bytes) -> None:
         """
@@ -723,7 +706,7 @@ class ConsensusModule(ServerState):
         While a save is under way (:meth:`advance` has not been called for it),
         nothing that must be saved, or wait for a save, is handed out.
         """
-        committed = self._hand_out_committed()
+        committed = self.hand_out_committed()
         confirmed_reads: tuple[ConfirmedRead, ...] = ()
         servers = self._followed
         if isinstance(self.role, Leader):
@@ -731,39 +714,7 @@ class ConsensusModule(ServerState):
             confirmed_reads = self.role.reads.take_confirmed()
             servers = self.role.servers
             self._leave_if_removed(self.role)
-        hard_state: HardState | None = None
-        entries: tuple[Entry, ...] = ()
-        pieces: tuple[Piece, ...] = ()
-        snapshot: Snapshot | None = None
-        calls: tuple[Call, ...] = ()
-        if self._saving is None:
-            if self.hard_state != self._saved_hard_state:
-                hard_state = self.hard_state
-            snapshot, self._installed = self._installed, None
-            # All that is behind a snapshot on disk is written anew with it.
-            saved = self.stable_index if snapshot is None else self.log.snapshot_index
-            if saved < self.log.last_index:
-                entries = self.log.between(saved + 1, self.log.last_index)
-            pieces, self._pieces = tuple(self._pieces), []
-            calls, self.calls = tuple(self.calls), []
-        early_calls, self.early_calls = tuple(self.early_calls), []
-        fetches, self.fetches = tuple(self.fetches), []
-        ready = Ready(
-            hard_state=hard_state,
-            entries=entries,
-            pieces=pieces,
-            snapshot=snapshot,
-            calls=calls,
-            early_calls=early_calls,
-            fetches=fetches,
-            committed=committed,
-            confirmed_reads=confirmed_reads,
-            servers=None if servers == self._announced else servers,
-        )
-        self._announced = servers
-        if ready.must_save:
-            self._saving = ready
-        return ready
+        return self.take_ready(committed, confirmed_reads, servers)
 
     @property
     def _followed(self) -> tuple[Server, ...]:
@@ -787,27 +738,11 @@ class ConsensusModule(ServerState):
         """
         if (
             not self.configuration.is_voter(self.server_id)
-            and self._handed_out >= self.log.configuration_index
+            and self.handed_out >= self.log.configuration_index
         ):
             if leader.successor is not None and not leader.has_handed_over:
                 leader.send_timeout_now(leader.successor)
             self._become_follower(self.current_term)
-
-    def _hand_out_committed(self) -> tuple[Entry, ...]:
-        """
-        Return the next entries to apply: committed, and on this server's disk.
-        """
-        if self._to_restore is not None:
-            return ()
-        last = min(
-            self.commit_index, self.stable_index, self._handed_out + MAX_COMMITTED
-        )
-        if last <= self._handed_out:
-            return ()
-        first, self._handed_out = self._handed_out + 1, last
-        committed = self.log.between(first, last)
-        self.log.forget(last, self.timing.memory_entries, self.timing.memory_bytes)
-        return committed
 
     def advance(self, ready: Ready) -> None:
         """
@@ -818,23 +753,9 @@ class ConsensusModule(ServerState):
 
         :raises ValueError: if that is not the save that is under way.
         """
-        if ready is not self._saving:
-            raise ValueError("this is not the Ready that is being saved")
-        self._saving = None
-        if ready.hard_state is not None:
-            self._saved_hard_state = ready.hard_state
-        # Some of it may have been truncated or replaced meanwhile: what counts is
-        # what the log still holds (etcd 897e1cf).
-        if ready.snapshot is not None:
-            self.stable_index = max(self.stable_index, ready.snapshot.last_index)
-        for entry in reversed(ready.entries):
-            if entry.index > self.log.snapshot_index and self.log.matches(
-                entry.index, entry.term
-            ):
-                self.stable_index = max(self.stable_index, entry.index)
-                break
+        self.saved(ready)
         match self.role:
-            case Candidate(votes) if self._saved_hard_state == self.hard_state:
+            case Candidate(votes) if self.is_vote_saved:
                 votes.add(self.server_id)
                 self._count_votes()
             case Leader() as leader:

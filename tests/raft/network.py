@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from attrs import Factory, define, field
 
 from hraftd.raft.configuration import Configuration, Server, Suffrage
-from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
+from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.invariants import check_group
 from hraftd.raft.leader import Leader
 from hraftd.raft.log import Log
@@ -33,6 +33,7 @@ from hraftd.raft.messages import (
     Snapshot,
 )
 from hraftd.raft.observer import Observer
+from hraftd.raft.outbox import MAX_COMMITTED
 from hraftd.raft.ready import FetchPiece, Timing
 from hraftd.raft.roles import Candidate, PreCandidate
 from tests.raft.chronicle import Chronicle, describe_role

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from hraftd.raft.consensus import MAX_COMMITTED, ConsensusModule
+from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.errors import ProtocolViolation
 from hraftd.raft.leader import Leader
 from hraftd.raft.log import ENTRY_OVERHEAD, Log
@@ -18,6 +18,7 @@ from hraftd.raft.messages import (
     HardState,
     NoOp,
 )
+from hraftd.raft.outbox import MAX_COMMITTED
 from hraftd.raft.ready import Timing
 from tests.raft.disk import snapshot_of
 from tests.raft.network import Network, entries, lead, save, server, terms
