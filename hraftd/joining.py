@@ -9,6 +9,8 @@ configuration, never before.
 
 A member that comes back with other addresses goes the same way: it joins again, and the
 leader puts the new addresses in place of the old ones. Until then nobody can reach it.
+And one that is a member by its own log, but hears from no leader for long, asks as
+well: it may have been removed while it was away, and nobody tells it.
 
 The other half, what a leader does with a newcomer, is in :mod:`hraftd.raft.consensus`
 (dissertation 4.1 and 4.2.1).
@@ -47,6 +49,11 @@ __all__ = ["Joiner", "is_known_as"]
 #: Seconds between a leader's word and the moment when this node must know it as well.
 MEMBERSHIP_TIMEOUT = 10.0
 MEMBERSHIP_POLL = 0.1
+
+#: Seconds for which a member waits to hear from a leader before it asks whether it is
+#: one: much longer than an election takes.
+LEADER_TIMEOUT = 10.0
+LEADER_POLL = 0.5
 
 #: Seconds between two rounds through all members, the first time and at most.
 SHORTEST_PAUSE = 0.2
@@ -107,13 +114,11 @@ class Joiner(Service):
 
     def startService(self) -> None:
         """
-        Begin to ask, unless there is nothing to ask for.
+        Begin to ask; a member first waits for a leader, which leaves nothing to ask.
         """
         Service.startService(self)
-        known = self._server.status().configuration
-        if not (self._is_member_here and self._has_its_vote(known)):
-            self._joining = Deferred.fromCoroutine(self._join())
-            self._joining.addErrback(self._ended)
+        self._joining = Deferred.fromCoroutine(self._join_if_needed())
+        self._joining.addErrback(self._ended)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -141,6 +146,24 @@ class Joiner(Service):
     def _ended(self, failure: Failure) -> None:
         if self.running or failure.check(CancelledError) is None:
             self._log.failure("cannot go on joining", failure=failure)
+
+    async def _join_if_needed(self) -> None:
+        known = self._server.status().configuration
+        if self._is_member_here and self._has_its_vote(known):
+            deadline = self._reactor.seconds() + LEADER_TIMEOUT
+            while self._server.status().last_contact is None:
+                if self._reactor.seconds() >= deadline:
+                    self._log.info(
+                        "{id} has heard from no leader for {seconds:.0f} s, and asks "
+                        "whether it is still a member",
+                        id=self._me.id,
+                        seconds=LEADER_TIMEOUT,
+                    )
+                    break
+                await self._sleep(LEADER_POLL)
+            else:
+                return
+        await self._join()
 
     async def _join(self) -> None:
         """

@@ -156,15 +156,16 @@ class Node(MultiService):
         ):
             MultiService.addService(self, service)
         known = server.status().configuration
-        if settings.join and not is_known_as(known, settings.me):
+        if settings.join:
             joiner = Joiner(server, settings.join, settings.me, reactor)
             MultiService.addService(self, joiner)
-        elif settings.join:
-            self._log.info(
-                "{id} is a member of cluster {cluster}; --join is not looked at",
-                id=settings.me.id,
-                cluster=server.cluster_id,
-            )
+            if is_known_as(known, settings.me):
+                self._log.info(
+                    "{id} is a member of cluster {cluster}; --join is not looked at, "
+                    "unless no leader is heard",
+                    id=settings.me.id,
+                    cluster=server.cluster_id,
+                )
         MultiService.startService(self)
         self._log.info(
             "{id} {does}; HTTP on {http}, Raft on {raft}, data in {data}",

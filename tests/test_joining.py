@@ -815,6 +815,53 @@ class RemovedTests(Joining):
         self.network.settle(0.1)
         assert len(self.joined) == 1
 
+    def be_member(self) -> None:
+        """
+        Let the node be a voter by its own log that has heard nobody since its start.
+        """
+        self.take_in()
+        self.newcomer.cluster_id = "cluster"
+        self.newcomer.last_contact = None
+
+    def test_member_that_hears_a_leader_asks_nothing(self) -> None:
+        """
+        Nobody is asked, and nothing said, where a member finds its leader in time.
+        """
+        self.be_member()
+        member = self.member()
+        self.joiner()
+        self.network.settle(*[0.5] * 15)
+        self.newcomer.last_contact = 0.1
+        self.network.settle(*[0.5] * 100)
+        assert member.server.newcomers == []
+        assert self.joined == []
+
+    def test_member_that_hears_no_leader_asks(self) -> None:
+        """
+        It may have been removed while it was away, and nobody would tell it.
+        """
+        self.be_member()
+        member = self.member()
+        self.joiner()
+        self.network.settle(*[0.5] * 19)
+        assert member.server.newcomers == []
+        self.network.settle(*[0.5] * 2)
+        [(asked_for, answer)] = member.server.newcomers
+        assert asked_for == NEWCOMER
+        answer.callback(42)
+        self.network.settle()
+        [asks, joined] = self.joined
+        assert "no leader for 10 s" in asks
+        assert joined.startswith("joined cluster cluster")
+
+    def test_stopped_while_it_listens_for_a_leader(self) -> None:
+        """
+        A node that stops meanwhile leaves no timer.
+        """
+        self.be_member()
+        self.member()
+        self.stop(self.joiner())
+
 
 class PauseTests(Joining):
     """
