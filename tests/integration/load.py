@@ -5,6 +5,7 @@ Clients that write as fast as they can, and remember what they were promised.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from itertools import count, pairwise
 from threading import Event, Thread
 from typing import TYPE_CHECKING
@@ -94,12 +95,12 @@ class Load:
         enough = len(self.answered) + writes
         until(lambda: len(self.answered) >= enough, f"{writes} more writes succeed")
 
-    @property
-    def failed(self) -> int:
+    def summary(self) -> str:
         """
-        How many requests were answered with anything but 200, or not at all.
+        Tell how many requests had which answer, and the longest time without success.
         """
-        return sum(status != 200 for status in self.tried.values())
+        answers = Counter(self.tried.values())
+        return f"{dict(answers)}; longest gap {self.longest_gap():.2f} s"
 
     def longest_gap(self) -> float:
         """

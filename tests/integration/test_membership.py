@@ -70,7 +70,7 @@ def test_one_to_five_to_three_under_load(processes: Processes) -> None:
     write(nodes, still="here")
     assert leader_among(nodes).status()["term"] == term
     check_nothing_lost(load, nodes)
-    print(f"longest gap {load.longest_gap():.2f} s, {load.failed} of {len(load.tried)}")
+    print(load.summary())
     assert load.longest_gap() < ONE_ELECTION
 
 
@@ -90,7 +90,7 @@ def test_rolling_restart_under_load(processes: Processes) -> None:
             until(node.is_voter, f"{node.id} is back")
             load.until_more(50)
     check_nothing_lost(load, nodes)
-    print(f"longest gap {load.longest_gap():.2f} s, {load.failed} of {len(load.tried)}")
+    print(load.summary())
     assert load.longest_gap() < ONE_ELECTION
     # No request was answered "maybe"; those that got no answer at all met a port that
     # nobody listened on.
