@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from hraftd.errors import WrongCluster
 
-__all__ = ["Admission"]
+__all__ = ["TO_JOIN", "Admission"]
+
+#: What is on disk instead of a cluster id while a server has still to join a cluster.
+TO_JOIN = ""
 
 
 class Admission:
@@ -19,6 +22,7 @@ class Admission:
 
     :ivar cluster_id: the cluster it belongs to; ``None`` before it has joined one.
     :ivar unsaved: the same, while it is not on disk.
+    :ivar is_to_join: whether it was told to join one, and has not found it yet.
     :ivar expected: the cluster that it may join.
     """
 
@@ -27,14 +31,24 @@ class Admission:
         Begin with the cluster that is on disk.
         """
         self._server_id = server_id
-        self.cluster_id = cluster_id
+        self.cluster_id = cluster_id or None
+        self.is_to_join = cluster_id == TO_JOIN
         self.unsaved: str | None = None
         self.expected: str | None = None
+
+    def be_to_join(self) -> None:
+        """
+        Remember that this server is to join a cluster, unless it has one.
+        """
+        if self.cluster_id is None and not self.is_to_join:
+            self.is_to_join = True
+            self.unsaved = TO_JOIN
 
     def belong_to(self, cluster_id: str) -> None:
         """
         Take a cluster, which is still to be saved.
         """
+        self.is_to_join = False
         self.cluster_id = self.unsaved = cluster_id
 
     def take_unsaved(self) -> str | None:

@@ -248,6 +248,7 @@ class Transfers:
         :raises TransferInProgress: likewise,
         :raises CannotTransfer: likewise.
         :raises NoSuchServer: if that is no member.
+        :raises TransferFailed: if that member does not answer.
         """
         core = self._core
         leader = core.check_leader()
@@ -259,6 +260,8 @@ class Transfers:
             raise CannotTransfer("no other voter answers; nobody can take over")
         if core.configuration.get(server_id) is None:
             raise NoSuchServer(f"no member of this cluster is called {server_id}")
+        if server_id in leader.progress and not leader.has_contact(server_id):
+            raise TransferFailed(f"{server_id} does not answer and cannot take over")
         core.transfer_leadership(server_id)
         answer: Deferred[int] = Deferred()
         due = core.now + 2 * core.timing.election_timeout
@@ -278,10 +281,9 @@ class Transfers:
         if core.leader_id == transfer.to:
             transfer.answer.callback(core.current_term)
         elif core.leader_id is None:
+            # It may still be elected.
             transfer.answer.errback(
-                TransferFailed(
-                    f"{transfer.to} was told to lead, and no leader is known"
-                )
+                LeadershipLost(f"{transfer.to} was told to lead; no leader is known")
             )
         else:
             transfer.answer.errback(

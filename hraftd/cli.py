@@ -147,7 +147,8 @@ def _lines(configuration: Configuration) -> list[str]:
 def _is_agreed() -> bool:
     try:
         return input("Type yes to go on: ").strip() == "yes"
-    except (EOFError, KeyboardInterrupt):
+    except (EOFError, KeyboardInterrupt, RuntimeError):
+        # RuntimeError: there is no standard input at all.
         # The line that says so would stand behind the question.
         print()
         return False

@@ -37,7 +37,7 @@ from hraftd.outcomes import (
     Unavailable,
     Unknown,
 )
-from hraftd.reads import ReadLevel, Reads
+from hraftd.reads import ASSURED, ReadLevel, Reads
 from hraftd.refusals import change_declined, not_done
 
 if TYPE_CHECKING:
@@ -73,6 +73,11 @@ __all__ = ["ClientRequests"]
 #: Seconds for which what needs a leader, and has not reached one, is tried again: it
 #: takes about half of that to miss a leader and to elect another one.
 ELECTION_SECONDS = 2.0
+
+#: What a node says that no configuration names: to try again there would not help.
+NO_MEMBER = Unavailable(
+    "this node is not a member of the cluster, not yet or not any more; ask another one"
+)
 
 
 class ClientRequests:
@@ -137,6 +142,10 @@ class ClientRequests:
         """
         Read this node's own state, once it is as fresh as is asked for.
         """
+        if self._server.cluster_id is None or (
+            consistency.level in ASSURED and not self._server.is_member
+        ):
+            return succeed(NO_MEMBER)
         return self._reads.read(key, consistency)
 
     def count_keys(self) -> int:
@@ -182,6 +191,8 @@ class ClientRequests:
 
         :param on_follower: ``None`` for what the node was told at its start.
         """
+        if not self._server.is_member:
+            return succeed(NO_MEMBER)
         encoded = encode_command(command)
         wanted = on_follower or self._on_follower
         seconds = self._write_timeout
@@ -278,6 +289,8 @@ class ClientRequests:
         :param made: makes an outcome of what either returns.
         :param too_late: what is said when the time is over.
         """
+        if not self._server.is_member:
+            return succeed(NO_MEMBER)
         wanted = on_follower or self._on_follower
         seconds = self._change_timeout
         pending: Deferred[_Made | Declined] = (

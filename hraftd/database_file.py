@@ -266,7 +266,7 @@ class DatabaseFile:
         return StorageError(
             f"{self.path} is damaged ({error}); put back an intact copy of what "
             f"the node last wrote, or remove {self._directory} and let the node "
-            "join again as a new member, under a new id"
+            "join again as a new member, once another has removed it from the cluster"
         )
 
     def _in_use(self) -> StorageError:

@@ -50,7 +50,8 @@ class Stored:
     What a storage held when it was opened.
     """
 
-    #: The cluster this node belongs to; ``None`` if it belongs to none yet.
+    #: The cluster this node belongs to; ``None`` if it belongs to none yet, and empty
+    #: if it was told to join one.
     cluster_id: str | None = None
     hard_state: HardState = field(factory=HardState)
     #: The latest snapshot, ``None`` if none was ever taken or installed.

@@ -96,7 +96,9 @@ class Joiner(Service):
         :param agent: makes the requests.
         """
         self._server = server
-        self._targets = tuple(targets)
+        # A list of all members, the same at each of them, has this node in it too.
+        others = tuple(target for target in targets if target != me.http)
+        self._targets = others or tuple(targets)
         known = server.status().configuration.get(me.id)
         if known is not None:
             keeps = Suffrage.VOTER

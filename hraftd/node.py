@@ -121,7 +121,9 @@ class Node(MultiService):
         store = KeyValueStore()
         links = PeerLinks(settings.me.id, reactor)
         server = self._recover(store, links)
-        begins = server.cluster_id is None and not settings.join
+        if settings.join and server.cluster_id is None:
+            server.be_to_join()
+        begins = server.cluster_id is None and not server.is_to_join
         if begins:
             self._begin_cluster(server)
         elif not settings.join and not server.is_member:
@@ -214,6 +216,11 @@ class Node(MultiService):
 
     def _why_not_member(self, server: RaftServer) -> str:
         whose = f"{self._settings.data_dir} is of a node that"
+        if server.is_to_join:
+            return (
+                f"{whose} was to join a cluster and has not; start it with --join, or "
+                "remove that directory to begin a new cluster"
+            )
         cluster = f"cluster {server.cluster_id}"
         if server.status().last_log_index:
             # A newcomer that has not read of itself yet looks the same.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from hraftd.outcomes import ReadOutcome
     from hraftd.server import RaftServer
 
-__all__ = ["Consistency", "ReadLevel", "Reads"]
+__all__ = ["ASSURED", "Consistency", "ReadLevel", "Reads"]
 
 
 class ReadLevel(Enum):
@@ -62,6 +62,8 @@ _ASSURANCES = {
     ReadLevel.STRONG: Assurance.LOG,
 }
 
+#: The levels that only a member can serve.
+ASSURED = frozenset(_ASSURANCES)
 
 #: What passes when another leader is elected. As nothing happens by a read, it does not
 #: matter whether the one before has heard of it.

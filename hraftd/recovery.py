@@ -68,7 +68,7 @@ def read_members(file: Path) -> Configuration:
     """
     try:
         document = json.loads(
-            file.read_bytes().decode(), object_pairs_hook=_without_repetition
+            file.read_bytes().decode("utf-8-sig"), object_pairs_hook=_without_repetition
         )
         if not isinstance(document, list):
             raise ValueError("it is no JSON list of members")
@@ -266,7 +266,7 @@ def _read(node_id: str, database: Database, stored: Stored) -> StoppedNode:
                 pass
             case other:
                 assert_never(other)
-    if stored.cluster_id is None or last_index == 0:
+    if not stored.cluster_id or last_index == 0:
         raise CannotRecover(
             f"{database.file} is of a node that was never a member of a cluster; "
             "remove it, and let the node join"

@@ -170,6 +170,7 @@ class RaftServer(Service):
             restored=self._restored,
             failed=self._fail,
         )
+        self._ticked_at = 0.0
         self._turn_due = False
         self._failed = False
         self._draining = False
@@ -195,6 +196,7 @@ class RaftServer(Service):
         Begin to count time, and to answer.
         """
         Service.startService(self)
+        self._ticked_at = self._clock.seconds()
         self._ticker.start(TICK, now=False)
         self._schedule_turn()
 
@@ -296,6 +298,21 @@ class RaftServer(Service):
         """
         return self._core.configuration.get(self.server_id) is not None
 
+    @property
+    def is_to_join(self) -> bool:
+        """
+        Whether this server was told to join a cluster, and has not found one yet.
+        """
+        return self._admission.is_to_join
+
+    def be_to_join(self) -> None:
+        """
+        Remember, on disk with the first turn, that this server is to join a cluster.
+
+        Otherwise, started once without being told so, it would begin one of its own.
+        """
+        self._admission.be_to_join()
+
     def expect_cluster(self, cluster_id: str) -> None:
         """
         Let a peer of that cluster take this server in, if it belongs to none.
@@ -325,7 +342,13 @@ class RaftServer(Service):
     # What comes in.
 
     def _tick(self) -> None:
-        self._core.tick()
+        now = self._clock.seconds()
+        if now - self._ticked_at >= self._core.timing.election_timeout * TICK:
+            # The process was stopped, or had no processor for as long.
+            self._core.slept()
+        else:
+            self._core.tick()
+        self._ticked_at = now
         self._schedule_turn()
 
     def handle(self, request: Request) -> Deferred[Response]:
@@ -491,13 +514,21 @@ class RaftServer(Service):
             :exc:`~hraftd.raft.errors.CannotTransfer`,
             :exc:`~hraftd.raft.errors.TransferInProgress`,
             :exc:`~hraftd.errors.NoSuchServer`, :exc:`~hraftd.errors.Stopped`: nothing
-            has changed; or :exc:`~hraftd.errors.TransferFailed`.
+            has changed; :exc:`~hraftd.errors.TransferFailed`: this server goes on, or
+            another one than wanted; or :exc:`~hraftd.errors.LeadershipLost`: who leads
+            is not known.
         """
         if not self._works:
             return fail(Stopped("this server is not running"))
         try:
             answer = self._transfers.begin(server_id)
-        except (NotLeader, CannotTransfer, TransferInProgress, NoSuchServer):
+        except (
+            NotLeader,
+            CannotTransfer,
+            TransferInProgress,
+            NoSuchServer,
+            TransferFailed,
+        ):
             return fail()
         self._schedule_turn()
         return answer

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from zope.interface import implementer
 
@@ -24,6 +25,7 @@ from hraftd.storage import MemoryStorage
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
+    from twisted.internet.interfaces import IDelayedCall
     from twisted.python.failure import Failure
 
     from hraftd.interfaces import Restoration
@@ -207,6 +209,19 @@ class HeldStorage:
         """
         self._waiting.pop()[0].errback(error)
 
+    def crash(self, *, written: bool) -> None:
+        """
+        Forget what is under way, of which nobody hears any more.
+
+        :param written: whether the save under way reaches the disk all the same.
+        """
+        waiting, self._waiting = self._waiting, []
+        for _, keep in waiting:
+            if written:
+                keep()
+        self._snapshot.clear()
+        self._reads.clear()
+
     def write_piece(self, piece: Piece) -> Deferred[None]:
         """
         Keep a piece of an own snapshot.
@@ -298,6 +313,49 @@ class HeldStorage:
         """
         self.is_closed = True
         return self.kept.close()
+
+
+@implementer(IReactorTime)
+class Lifetime:
+    """
+    The clock of one server, for which time ends when it is killed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """
+        Go with a clock.
+        """
+        self._clock = clock
+        self.is_over = False
+
+    def seconds(self) -> float:
+        """
+        Return what the clock says.
+        """
+        return self._clock.seconds()
+
+    def callLater(
+        self,
+        delay: float,
+        callable: Callable[..., object],
+        *args: object,
+        **kwargs: object,
+    ) -> IDelayedCall:
+        """
+        Call that later, if there still is a later.
+        """
+
+        def call() -> None:
+            if not self.is_over:
+                callable(*args, **kwargs)
+
+        return self._clock.callLater(delay, call)
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """
+        Return what is to be called, by whomever.
+        """
+        return self._clock.getDelayedCalls()
 
 
 @implementer(IPeers)
@@ -444,6 +502,7 @@ class Group:
         Begin with none.
         """
         self.clock = Clock()
+        self.lifetimes: dict[str, Lifetime] = {}
         self.servers: dict[str, RaftServer] = {}
         self.stores: dict[str, KeyValueStore] = {}
         self.wires: dict[str, Wires] = {}
@@ -460,27 +519,44 @@ class Group:
         snapshots: SnapshotPolicy | None = None,
         timing: Timing | None = None,
         state_machine: IStateMachine | None = None,
+        rng: Random | None = None,
     ) -> RaftServer:
         """
-        Make a server, not started, that belongs to no cluster yet.
+        Make a server, not started, that knows what the storage holds.
         """
         storage = MemoryStorage() if storage is None else storage
         self.storages[server_id] = storage
         self.addresses[server_id] = member(server_id).raft
         self.stores[server_id] = KeyValueStore()
-        self.wires[server_id] = Wires(self, server_id)
+        if isinstance(state_machine, KeyValueStore):
+            self.stores[server_id] = state_machine
+        self.wires[server_id] = self.make_wires(server_id)
+        self.lifetimes[server_id] = Lifetime(self.clock)
         server = self.servers[server_id] = RaftServer(
             server_id,
             storage,
             self.stores[server_id] if state_machine is None else state_machine,
             self.wires[server_id],
-            self.clock,
-            rng=Random(server_id),
+            self.lifetimes[server_id],
+            rng=rng or Random(server_id),
             timing=timing,
             snapshots=snapshots,
             on_failure=lambda failure: self.failures.append(failure.getErrorMessage()),
         )
         return server
+
+    def make_wires(self, server_id: str) -> Wires:
+        """
+        Make the way of a server to the others.
+        """
+        return Wires(self, server_id)
+
+    def kill(self, server_id: str) -> None:
+        """
+        Let there be no such server any more, without a word to anybody.
+        """
+        self.lifetimes[server_id].is_over = True
+        del self.servers[server_id]
 
     def first(
         self,

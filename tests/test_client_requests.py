@@ -37,7 +37,12 @@ from hraftd.outcomes import (
     Unavailable,
     Unknown,
 )
-from hraftd.raft.configuration import MembershipConflict, Server, Suffrage
+from hraftd.raft.configuration import (
+    Configuration,
+    MembershipConflict,
+    Server,
+    Suffrage,
+)
 from hraftd.raft.errors import ChangeInProgress, NotLeader, TransferInProgress
 from hraftd.reads import Consistency, ReadLevel
 from tests.servers import Group, member
@@ -87,6 +92,50 @@ class Scripted(SynchronousTestCase):
         """
         self.server.outcome = outcome
         return self.successResultOf(self.requests.join(OTHER))
+
+
+class NoMemberTests(Scripted):
+    """
+    A node that was removed, or that is still to join, says so and asks nobody.
+    """
+
+    def setUp(self) -> None:
+        """
+        Begin with a server that no configuration names.
+        """
+        super().setUp()
+        self.server.configuration = Configuration((OTHER,))
+
+    def test_nothing_but_stale_reads(self) -> None:
+        """
+        To try again would never help; what it knew it still tells.
+        """
+        for pending in (
+            self.requests.write(SET),
+            self.requests.write(SET, OnFollower.FORWARD),
+            self.requests.join(OTHER),
+            self.requests.remove("x"),
+            self.requests.transfer(None, OnFollower.FORWARD),
+            *(
+                self.requests.read("k", Consistency(level))
+                for level in (ReadLevel.WEAK, ReadLevel.LINEARIZABLE, ReadLevel.STRONG)
+            ),
+        ):
+            outcome = self.successResultOf(pending)
+            assert isinstance(outcome, Unavailable)
+            assert "is not a member" in outcome.reason
+        assert self.server.proposed == []
+        read = self.requests.read("k", Consistency(ReadLevel.NONE))
+        assert self.successResultOf(read) == Read(None)
+
+    def test_nothing_at_all_without_a_cluster(self) -> None:
+        """
+        A node that was never let in has nothing to tell: no key is not no such key.
+        """
+        self.server.cluster_id = None
+        for level in (ReadLevel.NONE, ReadLevel.AUTO):
+            read = self.requests.read("k", Consistency(level))
+            assert isinstance(self.successResultOf(read), Unavailable)
 
 
 class WriteTests(Scripted):

@@ -815,6 +815,19 @@ class RemovedTests(Joining):
         self.network.settle(0.1)
         assert len(self.joined) == 1
 
+    def test_a_list_of_all_members(self) -> None:
+        """
+        The same list can stand in the settings of every node: itself is left out.
+        """
+        self.member().server.outcome = 42
+        self.take_in()
+        self.newcomer.configuration = Configuration()
+        self.joiner(NEWCOMER.http, ME.http)
+        self.take_in()
+        self.network.settle(0.1)
+        assert len(self.joined) == 1
+        assert self.warnings == []
+
     def be_member(self) -> None:
         """
         Let the node be a voter by its own log that has heard nobody since its start.

@@ -176,6 +176,8 @@ class TestInMemory(SynchronousTestCase):
         Told to pass writes on, it tries that before it gives up.
         """
         join = evolve(SETTINGS, join=("localhost:9",))
+        # A member; only that it has no leader.
+        self.patch(RaftServer, "is_member", True)
         for way, tries in ((OnFollower.ERROR, False), (OnFollower.FORWARD, True)):
             self.start(evolve(join, on_follower=way))
             transport = self.request(WRITE)
@@ -410,6 +412,17 @@ class TestOnDisk:
         self.wait(reactor, saved)
         self.wait(reactor, storage.close())
         return evolve(SETTINGS, data_dir=tmp_path)
+
+    def test_told_to_join_once(self, tmp_path: Path) -> None:
+        """
+        A node that was to join a cluster, and has not, begins none of its own later.
+        """
+        settings = evolve(SETTINGS, data_dir=tmp_path / "new")
+        self.run(evolve(settings, join=("localhost:9",)))
+        for _ in range(2):
+            node = Node(settings, Reactor(), fail)
+            with pytest.raises(CannotStart, match="was to join a cluster and has not"):
+                node.startService()
 
     def test_removed(self, removed: Settings) -> None:
         """

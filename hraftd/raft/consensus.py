@@ -98,6 +98,8 @@ class ConsensusModule(Outbox):
         self._incoming: IncomingSnapshot | None = None
 
         self._heard_leader_at: int | None = None
+        #: The tick at which it was known that this server had stood still.
+        self._slept_at = -1
         self._election_due = 0
         self._reset_election_timer()
         if [server.id for server in self.configuration.voters] == [server_id]:
@@ -411,12 +413,14 @@ class ConsensusModule(Outbox):
         Campaign at once, without a pre-vote: the leader wants it (dissertation 3.10).
 
         A request that comes late, when another term has begun, does nothing (raft-rs
-        234); nor does one from who does not lead.
+        234); nor does one from who does not lead, or one that may have waited here
+        until the leader had given up.
         """
         self._check_only_leader(request)
         if (
             request.term == self.current_term
             and request.leader_id == self.leader_id
+            and self.now > self._slept_at
             and self._may_campaign()
         ):
             self._start_election(leadership_transfer=True)
@@ -469,6 +473,14 @@ class ConsensusModule(Outbox):
                 # Who cannot campaign must not send clients to a leader that is gone.
                 self.role = Follower()
 
+    def slept(self) -> None:
+        """
+        Take it that this server stood still for long, and did not notice.
+
+        What comes in now, until the next tick, may have been sent at any time.
+        """
+        self._slept_at = self.now
+
     def _may_campaign(self) -> bool:
         """
         Whether this server is a voter, and not still about to vote for itself.
@@ -481,10 +493,9 @@ class ConsensusModule(Outbox):
         """
         if isinstance(self.role, Candidate) and self.server_id not in self.role.votes:
             return False
-        return any(
-            configuration.is_voter(self.server_id)
-            for configuration in self.log.configurations_since(self.commit_index)
-        )
+        # The one before the last is committed, or the last would not be there.
+        last = self.log.configurations_since(self.commit_index)[-2:]
+        return any(configuration.is_voter(self.server_id) for configuration in last)
 
     def _reset_election_timer(self) -> None:
         """

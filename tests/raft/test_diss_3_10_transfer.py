@@ -407,6 +407,20 @@ def test_raft_rs_234_a_late_timeout_now_does_nothing(leader: str) -> None:
     assert save(core).calls == ()
 
 
+def test_a_timeout_now_that_waited_while_the_server_slept_does_nothing() -> None:
+    """
+    A server that stood still may find an order that its leader has long given up.
+
+    From the next tick on what comes in was sent since, or it hears so by then.
+    """
+    core = following()
+    core.slept()
+    assert core.handle(NOW) == TimeoutNowResponse(2)
+    assert not save(core).must_save
+    core.tick()
+    assert core.handle(NOW) == TimeoutNowResponse(3)
+
+
 def test_a_timeout_now_that_comes_twice_is_late_the_second_time() -> None:
     """
     The first has begun another term.
