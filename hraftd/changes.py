@@ -22,7 +22,7 @@ from hraftd.errors import (
     UnreachableServer,
 )
 from hraftd.raft.configuration import MembershipConflict, Suffrage
-from hraftd.raft.errors import CannotTransfer, ChangeInProgress
+from hraftd.raft.errors import CannotTransfer, ChangeInProgress, TransferInProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +66,26 @@ def lacks_member(server_id: str) -> _Condition:
 class _Wish:
     is_fulfilled: _Condition
     answer: Deferred[int]
-    #: Who is to be a member; without it there is nothing left to wait for.
-    newcomer: str | None = None
+    #: The entry of the configuration that was in force then. What an older one says,
+    #: which may still be applied, is no answer.
+    since: int
+    #: Who is to be a member; if it is something else, there is nothing to wait for.
+    newcomer: Server | None = None
+
+    def is_in_vain(self, configuration: Configuration) -> bool:
+        """
+        Whether another change has come in between, so that it is not catching up.
+        """
+        if self.newcomer is None:
+            return False
+        member = configuration.get(self.newcomer.id)
+        return (
+            member is None
+            or member.raft != self.newcomer.raft
+            or self.newcomer.http not in ("", member.http)
+            or member.suffrage is not Suffrage.LEARNER
+            or self.newcomer.suffrage is Suffrage.NONVOTER
+        )
 
 
 class MembershipChanges:
@@ -119,7 +137,7 @@ class MembershipChanges:
                 )
             core.add_server(server)
             self._wake()
-        return await self._until_committed(has_member(server), server.id)
+        return await self._until_committed(has_member(server), server)
 
     async def _probe(self, server: Server) -> None:
         try:
@@ -161,7 +179,7 @@ class MembershipChanges:
         return await self._until_committed(lacks_member(server_id))
 
     def _until_committed(
-        self, is_fulfilled: _Condition, newcomer: str | None = None
+        self, is_fulfilled: _Condition, newcomer: Server | None = None
     ) -> Deferred[int]:
         """
         Wait for a configuration that is committed, and applied, and as it should be.
@@ -171,27 +189,32 @@ class MembershipChanges:
             log.configuration
         ):
             return succeed(log.configuration_index)
-        answer: Deferred[int] = Deferred(lambda _: self._wishes.remove(wish))
-        wish = _Wish(is_fulfilled, answer, newcomer)
+        answer: Deferred[int] = Deferred(lambda _: self._forget(wish))
+        wish = _Wish(is_fulfilled, answer, log.configuration_index, newcomer)
         self._wishes.append(wish)
         return answer
+
+    def _forget(self, wish: _Wish) -> None:
+        if wish in self._wishes:
+            self._wishes.remove(wish)
 
     def committed(self, index: int, configuration: Configuration) -> None:
         """
         Answer those who waited for such a configuration.
         """
         for wish in list(self._wishes):
-            if wish not in self._wishes:
-                # Who was answered before has cancelled it.
+            if wish not in self._wishes or index < wish.since:
+                # Who was answered before has cancelled it; or this is an old one.
                 continue
             if wish.is_fulfilled(configuration):
                 self._wishes.remove(wish)
                 wish.answer.callback(index)
-            elif wish.newcomer and configuration.get(wish.newcomer) is None:
+            elif wish.newcomer and wish.is_in_vain(configuration):
                 self._wishes.remove(wish)
+                what = "changed" if configuration.get(wish.newcomer.id) else "removed"
                 wish.answer.errback(
                     MembershipConflict(
-                        f"{wish.newcomer} was removed while it was catching up"
+                        f"{wish.newcomer.id} was {what} while it was catching up"
                     )
                 )
 
@@ -208,7 +231,8 @@ class MembershipChanges:
         """
         wishes, self._wishes = self._wishes, []
         for wish in wishes:
-            wish.answer.errback(LeadershipLost(reason))
+            if not wish.answer.called:
+                wish.answer.errback(LeadershipLost(reason))
 
 
 @frozen(eq=False)
@@ -262,6 +286,11 @@ class Transfers:
             raise NoSuchServer(f"no member of this cluster is called {server_id}")
         if server_id in leader.progress and not leader.has_contact(server_id):
             raise TransferFailed(f"{server_id} does not answer and cannot take over")
+        if self._transfer is not None:
+            # It is over in the algorithm; the next turn will say how.
+            raise TransferInProgress(
+                f"leadership is being handed over to {self._transfer.to}; try again"
+            )
         core.transfer_leadership(server_id)
         answer: Deferred[int] = Deferred()
         due = core.now + 2 * core.timing.election_timeout

@@ -65,16 +65,21 @@ class Proposals:
         """
         Wait until nobody waits.
         """
-        empty: Deferred[None] = Deferred(self._when_empty.remove)
+        empty: Deferred[None] = Deferred(self._forget_empty)
         self._when_empty.append(empty)
         self._check_empty()
         return empty
+
+    def _forget_empty(self, empty: Deferred[None]) -> None:
+        if empty in self._when_empty:
+            self._when_empty.remove(empty)
 
     def _check_empty(self) -> None:
         if not self._waiting and not self._postponed:
             waiting, self._when_empty = self._when_empty, []
             for empty in waiting:
-                empty.callback(None)
+                if not empty.called:
+                    empty.callback(None)
 
     def check_room(self, size: int) -> None:
         """

@@ -347,7 +347,10 @@ class RaftServer(Service):
             # The process was stopped, or had no processor for as long.
             self._core.slept()
         else:
-            self._core.tick()
+            try:
+                self._core.tick()
+            except Exception:
+                self._fail(Failure())
         self._ticked_at = now
         self._schedule_turn()
 
@@ -567,7 +570,11 @@ class RaftServer(Service):
     def _scheduled_turn(self) -> None:
         self._turn_due = False
         if self._works and not self._joins_cluster:
-            self._turn()
+            try:
+                self._turn()
+            except Exception:
+                # Half a turn is done: a save may never be known to have ended.
+                self._fail(Failure())
 
     def _turn(self) -> None:
         """
@@ -632,7 +639,7 @@ class RaftServer(Service):
                 self._unanswered,
                 callbackArgs=(call,),
                 errbackArgs=(call,),
-            )
+            ).addErrback(self._fail)
 
     def _answered(self, response: Response, call: Call) -> None:
         self._core.response_received(call, response)

@@ -202,11 +202,15 @@ class Snapshots:
                     "the latest snapshot is being sent to another node; try again"
                 )
             )
-        waiting: Deferred[Snapshot] = Deferred(lambda _: self._waiting.remove(waiting))
+        waiting: Deferred[Snapshot] = Deferred(self._forget)
         self._waiting.append(waiting)
         if self._taking is None:
             self._begin()
         return waiting
+
+    def _forget(self, waiting: Deferred[Snapshot]) -> None:
+        if waiting in self._waiting:
+            self._waiting.remove(waiting)
 
     def _begin(self) -> None:
         self._taking = taking = Deferred.fromCoroutine(self._take())
@@ -277,20 +281,25 @@ class Snapshots:
     def _taken(self, result: Snapshot | Failure) -> None:
         self._taking = None
         waiting, self._waiting = self._waiting, []
-        if isinstance(result, Snapshot):
-            for one in waiting:
-                one.callback(result)
-            return
-        impossible = result.check(SnapshotImpossible, CancelledError) is not None
-        for one in waiting:
-            one.errback(
-                SnapshotImpossible(
-                    result.getErrorMessage()
-                    if result.check(SnapshotImpossible)
-                    else "this server is stopping"
-                )
+        impossible = None
+        if not isinstance(result, Snapshot):
+            impossible = result.check(SnapshotImpossible, CancelledError)
+            error = SnapshotImpossible(
+                result.getErrorMessage()
+                if impossible is SnapshotImpossible
+                else "this server is stopping"
             )
-        if not impossible and not self._stopped:
+        for one in waiting:
+            # Who was told before may have cancelled this one.
+            if one.called:
+                continue
+            if isinstance(result, Snapshot):
+                one.callback(result)
+            else:
+                one.errback(error)
+        if isinstance(result, Snapshot):
+            return
+        if impossible is None and not self._stopped:
             self._failed(result)
 
     def _let_others_run(self) -> Deferred[None]:

@@ -465,6 +465,28 @@ class GroupTests(SynchronousTestCase):
         assert heard < 0.2
 
 
+class UnforeseenTests(SynchronousTestCase):
+    """
+    What nobody foresaw ends the server; it does not go on by halves.
+    """
+
+    def test_storage_that_raises(self) -> None:
+        """
+        A storage that refuses at once, instead of later, is as fatal.
+        """
+        group, disk = Group(), HeldStorage()
+        a = group.first("a", disk)
+
+        def refuse(*_: object, **__: object) -> None:
+            raise ValueError("this does not follow")
+
+        self.patch(disk, "save", refuse)
+        write = a.propose(set_command("k", "v"))
+        group.ticks(2)
+        assert group.failures == ["this does not follow"]
+        self.failureResultOf(write, LeadershipLost)
+
+
 class JoiningTests(SynchronousTestCase):
     """
     How a server becomes a member.

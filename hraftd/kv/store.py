@@ -33,7 +33,13 @@ from zope.interface import implementer
 from hraftd.codec import CodecError
 from hraftd.interfaces import IStateMachine
 from hraftd.kv.commands import Delete, Set, decode_command
-from hraftd.kv.snapshot import decode_header, decode_records, encode_pieces
+from hraftd.kv.snapshot import (
+    PIECE_BYTES,
+    PIECE_KEYS,
+    decode_header,
+    decode_records,
+    encode_pieces,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -179,8 +185,13 @@ class KeyValueStore:
         self._buckets, self._restored = buckets, []
 
     def _let_go(self) -> None:
-        if self._discarded:
-            self._discarded.pop()
+        # As much as a piece of a snapshot holds: a restore that lets go of less than it
+        # replaces would leave more behind each time.
+        keys = size = 0
+        while self._discarded and keys < PIECE_KEYS and size < PIECE_BYTES:
+            bucket = self._discarded.pop()
+            keys += len(bucket)
+            size += sum(map(len, bucket.values()))
 
 
 def _records(view: list[_Bucket]) -> Iterator[tuple[str, bytes]]:

@@ -22,6 +22,8 @@ Departures from the paper:
 
 - A request for a vote is refused without looking at its term while the leader is
   alive (dissertation 4.2.3), unless the leader itself asks, or has asked for it.
+- A server that is no member, as far as its own log goes, gives no vote. The
+  dissertation has it vote (4.1), and does without data being lost.
 - A candidate counts its own vote, and a leader its own log, only when its disk has
   them; the paper counts them at once and writes before it sends.
 - AppendEntries goes to one follower one at a time, but for heartbeats.
@@ -226,6 +228,8 @@ class ConsensusModule(Outbox):
             and not request.leadership_transfer
         ):
             return refusal
+        if not self._knows_to_be_member:
+            return refusal
         up_to_date = self.log.is_up_to_date(
             request.last_log_index, request.last_log_term
         )
@@ -248,6 +252,31 @@ class ConsensusModule(Outbox):
             if isinstance(self.role, PreCandidate):
                 self._become_follower(self.current_term)
         return RequestVoteResponse(self.current_term, granted)
+
+    @property
+    def _knows_to_be_member(self) -> bool:
+        """
+        Whether this server is in its own log's configuration, or was until just now.
+
+        Who was removed, and comes back under its name without its data, could otherwise
+        make a leader of one that still takes it for a voter. Nobody needs the vote of
+        one that is no member as far as it knows: to become a voter it has caught up
+        with the entry that let it in.
+        """
+        return any(
+            configuration.get(self.server_id) is not None
+            for configuration in self._configurations_in_force
+        )
+
+    @property
+    def _configurations_in_force(self) -> list[Configuration]:
+        """
+        The configurations of which any may be in force, as far as this server knows.
+
+        The latest; and the one before, while that may not be committed. Those before
+        are over, or the last would not be there.
+        """
+        return self.log.configurations_since(self.commit_index)[-2:]
 
     def _leader_is_alive(self) -> bool:
         """
@@ -493,9 +522,10 @@ class ConsensusModule(Outbox):
         """
         if isinstance(self.role, Candidate) and self.server_id not in self.role.votes:
             return False
-        # The one before the last is committed, or the last would not be there.
-        last = self.log.configurations_since(self.commit_index)[-2:]
-        return any(configuration.is_voter(self.server_id) for configuration in last)
+        return any(
+            configuration.is_voter(self.server_id)
+            for configuration in self._configurations_in_force
+        )
 
     def _reset_election_timer(self) -> None:
         """

@@ -404,11 +404,8 @@ class Leader:
         configuration = server.configuration
         others = [one for one in configuration.servers if one.id != server.server_id]
         for member in others:
-            # One that comes back may have lost what it had, so that nothing which was
-            # sent before may be taken for an answer.
             if member.id in self._departing:
                 self._part_with(member.id)
-                self.reads.latest += 1
             self._begin_progress(member.id)
         for member in before.servers:
             if configuration.get(member.id) is None and member.id != server.server_id:
@@ -447,6 +444,9 @@ class Leader:
     def _part_with(self, server_id: str) -> None:
         del self._departing[server_id]
         del self.progress[server_id]
+        # If it comes back it may have lost what it had, so that nothing which was sent
+        # before may be taken for an answer.
+        self.reads.latest += 1
 
     def add_server(self, newcomer: Server) -> Entry | None:
         """

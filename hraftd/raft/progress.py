@@ -136,9 +136,11 @@ class Progress:
         A rejection of what was sent before the last step back, or of what was accepted
         meanwhile, says nothing new.
         """
-        if request.prev_log_index != self.next_index - 1 or (
-            request.prev_log_index <= self.match_index
-        ):
+        if request.prev_log_index != self.next_index - 1:
+            return
+        if request.prev_log_index <= self.match_index:
+            # It has lost what it had: to send the same at once would go on for ever.
+            self.paused = True
             return
         next_index = response.conflict_index
         if response.conflict_term:

@@ -250,7 +250,8 @@ class _Held:
         See that all of it was let go, and never much of it at once.
         """
         assert self.total > 0.9 * self.FULL
-        assert self.most < 0.05 * self.FULL
+        # No more at once than a piece of a snapshot holds.
+        assert self.most < 0.1 * self.FULL
 
 
 @pytest.fixture
@@ -272,7 +273,7 @@ def test_old_state_is_let_go_bit_by_bit(held: _Held) -> None:
     """
     restore(held.store, KeyValueStore().snapshot())
     held.look()
-    assert held.most < 0.05 * held.FULL
+    assert held.most < 0.1 * held.FULL
     held.go_on()
     held.assert_gone_bit_by_bit()
 

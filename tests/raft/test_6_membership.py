@@ -264,7 +264,33 @@ def test_a_learner_votes_if_it_is_asked() -> None:
     configurations" (4.1): it may have been promoted without knowing it yet.
     """
     core = server("d", voters="abc")
-    assert core.handle(RequestVote(5, "x", 1, 1)).vote_granted
+    learner = core.configuration.with_server(member("d"))
+    core.handle(AppendEntries(1, "a", 1, 1, (Entry(2, 1, learner),), 2))
+    save(core)
+    for _ in range(core.timing.election_timeout):
+        core.tick()
+    assert core.handle(RequestVote(5, "x", 2, 1)).vote_granted
+
+
+def test_who_is_no_member_as_far_as_it_knows_gives_no_vote() -> None:
+    """
+    One that was removed, and comes back under its name with an empty disk.
+
+    To c, which has not heard of the removal, it is still a voter: with its vote c would
+    lead beside the majority that has removed it, and a log would be overwritten.
+    """
+    core = server("b", (), voters="")
+    for pre_vote in (True, False):
+        assert not core.handle(RequestVote(5, "c", 1, 1, pre_vote)).vote_granted
+    assert not save(core).must_save
+    # With its data it has the entry that let it in, and votes as the logs allow.
+    removed = server("b", (1,), voters="abc")
+    removal = removed.configuration.without("b")
+    removed.handle(AppendEntries(1, "a", 1, 1, (Entry(2, 1, removal),), 1))
+    save(removed)
+    for _ in range(removed.timing.election_timeout):
+        removed.tick()
+    assert removed.handle(RequestVote(5, "c", 2, 1)).vote_granted
 
 
 def test_a_newcomer_is_promoted_after_a_short_round_only() -> None:

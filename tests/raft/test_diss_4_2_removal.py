@@ -422,6 +422,20 @@ def test_a_server_that_comes_back_is_a_new_one() -> None:
         assert core.configuration == configuration("abc")
 
 
+def test_a_follower_that_lost_its_log_costs_no_more_than_a_heartbeat() -> None:
+    """
+    It rejects what it had acknowledged; to send the same at once would never end.
+    """
+    core = leading()
+    core.propose(b"x")
+    converse(core)
+    core.propose(b"y")
+    [lost] = [call for call in save(core).early_calls if call.to == "c"]
+    core.response_received(lost, AppendEntriesResponse(core.current_term, False, 0, 1))
+    assert [call for call in save(core).early_calls if call.to == "c"] == []
+    assert "c" in {call.to for call in beat(core)}
+
+
 def test_an_answer_from_before_it_was_removed_says_nothing() -> None:
     """
     The call's server was removed and let in again, perhaps with an empty disk.
