@@ -238,10 +238,13 @@ class Node:
 
     def get(self, key: str) -> str | None:
         """
-        Return its own value of a key; ``None`` if it has none.
+        Return its own value of a key; ``None`` if it has none, or nothing to tell yet.
         """
         answer = self.ask("GET", f"/key/{key}")
-        return None if answer.status == 404 else answer.content[key]
+        if answer.status == 404 or b"is not a member" in answer.body:
+            return None
+        value: str = answer.content[key]
+        return value
 
     def status(self) -> dict[str, Any]:
         """

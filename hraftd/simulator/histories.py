@@ -1,0 +1,204 @@
+"""
+What clients have seen, compared with what was committed.
+
+The log is the order in which everything happened, and a simulation knows all of it. So
+whether a history is linearizable need not be searched for: an answer names the index of
+its entry, or of the last change that a read saw, and it is enough that what was asked
+for after an answer came is not older than that answer.
+
+:func:`check_history` also holds clients' other promises against the log: what was
+acknowledged is there; what was declined is not; and nothing was done twice.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import TYPE_CHECKING, TypeAlias
+
+from attrs import define, field
+
+from hraftd.kv.commands import Delete, Set, decode_command, encode_command
+from hraftd.outcomes import Applied, Misdirected, Read, Redirected, Unavailable
+from hraftd.raft.invariants import require
+from hraftd.reads import ReadLevel
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from hraftd.kv.commands import Command
+    from hraftd.outcomes import ReadOutcome, WriteOutcome
+    from hraftd.raft.messages import Entry
+
+__all__ = ["FRESH", "Operation", "check_history"]
+
+#: The levels of reads that must be linearizable.
+FRESH = (ReadLevel.LINEARIZABLE, ReadLevel.STRONG)
+
+#: By key: when it changed and to what, from the beginning on.
+_Changes: TypeAlias = "dict[str, tuple[list[int], list[str | None]]]"
+
+
+@define(eq=False)
+class Operation:
+    """
+    One thing that a client wanted, and what it was told.
+    """
+
+    #: Who wanted it; one thing at a time.
+    client: str
+    key: str
+    #: A command, or at which level the key is to be read.
+    wish: Command | ReadLevel
+    #: When it was asked for: seconds, and the position among all such moments.
+    invoked: float
+    invoked_as: int
+    #: When the answer came; ``None`` if it did not.
+    returned: float | None = None
+    returned_as: int | None = None
+    outcome: WriteOutcome | ReadOutcome | None = None
+
+    def __str__(self) -> str:
+        """
+        Return it as a sentence of an error names it.
+        """
+        wish = repr(self.wish)
+        return (
+            f"what {self.client} wanted at {self.invoked:.4f} s of {self.key}, "
+            f"{wish if len(wish) < 99 else wish[:99] + '...'}, {self.outcome!r:.120}"
+        )
+
+    @property
+    def is_fresh_read(self) -> bool:
+        """
+        Whether it is a read that must be linearizable.
+        """
+        return isinstance(self.wish, ReadLevel) and self.wish in FRESH
+
+
+@define
+class _Order:
+    """
+    What the log says of the keys.
+    """
+
+    committed: Mapping[int, Entry]
+    changes: _Changes = field(factory=dict)
+    #: How often which command was committed.
+    times: dict[bytes, int] = field(factory=dict)
+
+    def read_log(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            self.changes[key] = ([0], [None])
+        for index in sorted(self.committed):
+            payload = self.committed[index].payload
+            if not isinstance(payload, bytes):
+                continue
+            self.times[payload] = self.times.get(payload, 0) + 1
+            match decode_command(payload):
+                case Set(pairs):
+                    for key, value in pairs:
+                        self._changed(key, index, value)
+                case Delete(key):
+                    self._changed(key, index, None)
+
+    def _changed(self, key: str, index: int, value: str | None) -> None:
+        indexes, values = self.changes[key]
+        indexes.append(index)
+        values.append(value)
+
+    def value_before(self, key: str, index: int) -> str | None:
+        indexes, values = self.changes[key]
+        return values[bisect_right(indexes, index - 1) - 1]
+
+    def seen_by(self, operation: Operation, since: int) -> int:
+        """
+        Return the first index at which a read's result was true, not before a moment.
+
+        :param since: the index that it must not be older than.
+        """
+        assert isinstance(operation.outcome, Read)
+        found = operation.outcome.found
+        indexes, values = self.changes[operation.key]
+        if found is not None:
+            position = bisect_right(indexes, found.index) - 1
+            require(
+                (indexes[position], values[position]) == (found.index, found.value),
+                f"{operation} has read what was never written",
+            )
+            first = position
+        else:
+            first = 0
+        for position in range(first, len(indexes)):
+            is_last = position == len(indexes) - 1
+            if (is_last or indexes[position + 1] > since) and (
+                position == first if found is not None else values[position] is None
+            ):
+                return max(since, indexes[position])
+        require(
+            not operation.is_fresh_read,
+            f"{operation} is older than entry {since}, which was known before",
+        )
+        return since
+
+
+def check_history(
+    operations: Sequence[Operation], committed: Mapping[int, Entry], keys: Sequence[str]
+) -> None:
+    """
+    Hold what clients were told against the log.
+
+    :param committed: everything that was ever committed, by index.
+    :raises InvariantViolated: if they were told what is not so.
+    """
+    order = _Order(committed)
+    order.read_log(keys)
+    moments: list[tuple[int, bool, Operation]] = []
+    for operation in operations:
+        moments.append((operation.invoked_as, False, operation))
+        if operation.returned_as is not None:
+            moments.append((operation.returned_as, True, operation))
+        if not isinstance(operation.wish, ReadLevel):
+            _check_write(operation, operation.wish, order)
+    moments.sort(key=lambda moment: moment[0])
+    #: The last index that somebody knows to be committed, and what it was before each.
+    known = 0
+    known_before: dict[Operation, int] = {}
+    for _, is_return, operation in moments:
+        match operation.outcome:
+            case _ if not is_return:
+                known_before[operation] = known
+            case Applied(index=index):
+                require(
+                    index > known_before[operation],
+                    f"{operation} comes before entry {known_before[operation]}, which "
+                    "was known when it began",
+                )
+                known = max(known, index)
+            case Read():
+                seen = order.seen_by(operation, known_before[operation])
+                if operation.is_fresh_read:
+                    known = max(known, seen)
+
+
+def _check_write(operation: Operation, command: Command, order: _Order) -> None:
+    encoded = encode_command(command)
+    times = order.times.get(encoded, 0)
+    is_unique = isinstance(command, Set)
+    require(times <= 1 or not is_unique, f"{operation} was done {times} times")
+    match operation.outcome:
+        case Applied(index=index, result=result):
+            entry = order.committed.get(index)
+            require(
+                entry is not None and entry.payload == encoded,
+                f"{operation} is acknowledged, and is not in the log",
+            )
+            was_there = order.value_before(operation.key, index) is not None
+            require(
+                result == (None if is_unique else was_there),
+                f"{operation} was answered with the wrong result",
+            )
+        case Unavailable() | Misdirected() | Redirected():
+            require(
+                not times or not is_unique,
+                f"{operation} was declined, and is in the log",
+            )

@@ -1,0 +1,3 @@
+"""
+Tests of :mod:`hraftd.simulator`, and of everything else by means of it.
+"""
