@@ -281,26 +281,23 @@ class Snapshots:
     def _taken(self, result: Snapshot | Failure) -> None:
         self._taking = None
         waiting, self._waiting = self._waiting, []
-        impossible = None
-        if not isinstance(result, Snapshot):
-            impossible = result.check(SnapshotImpossible, CancelledError)
-            error = SnapshotImpossible(
-                result.getErrorMessage()
-                if impossible is SnapshotImpossible
-                else "this server is stopping"
-            )
+        outcome: Snapshot | SnapshotImpossible
+        if isinstance(result, Snapshot):
+            outcome = result
+        elif isinstance(result.value, SnapshotImpossible):
+            outcome = result.value
+        else:
+            outcome = SnapshotImpossible("this server is stopping")
+            if result.check(CancelledError) is None and not self._stopped:
+                self._failed(result)
         for one in waiting:
             # Who was told before may have cancelled this one.
             if one.called:
                 continue
-            if isinstance(result, Snapshot):
-                one.callback(result)
+            if isinstance(outcome, Snapshot):
+                one.callback(outcome)
             else:
-                one.errback(error)
-        if isinstance(result, Snapshot):
-            return
-        if impossible is None and not self._stopped:
-            self._failed(result)
+                one.errback(outcome)
 
     def _let_others_run(self) -> Deferred[None]:
         """

@@ -129,6 +129,17 @@ class _JournalRestoration:
         self._journal.applied = self._applied
 
 
+def _later(
+    held: list[Callable[[], object]], work: Callable[[], Deferred[_Done]]
+) -> Deferred[_Done]:
+    """
+    Put work among what a test holds back.
+    """
+    done: Deferred[_Done] = Deferred()
+    held.append(lambda: work().chainDeferred(done))
+    return done
+
+
 @implementer(IStorage)
 class HeldStorage:
     """
@@ -246,11 +257,7 @@ class HeldStorage:
         return self._when_let(compact)
 
     def _when_let(self, work: Callable[[], Deferred[_Done]]) -> Deferred[_Done]:
-        if not self.held_snapshots:
-            return work()
-        done: Deferred[_Done] = Deferred()
-        self._snapshot.append(lambda: work().chainDeferred(done))
-        return done
+        return _later(self._snapshot, work) if self.held_snapshots else work()
 
     @property
     def snapshot_waits(self) -> bool:
@@ -286,11 +293,7 @@ class HeldStorage:
         return self._when_read(lambda: self.kept.read_entries(first, last, max_bytes))
 
     def _when_read(self, work: Callable[[], Deferred[_Done]]) -> Deferred[_Done]:
-        if not self.held_reads:
-            return work()
-        done: Deferred[_Done] = Deferred()
-        self._reads.append(lambda: work().chainDeferred(done))
-        return done
+        return _later(self._reads, work) if self.held_reads else work()
 
     @property
     def reads_waiting(self) -> int:

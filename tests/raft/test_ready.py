@@ -23,7 +23,7 @@ from hraftd.raft.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from hraftd.raft.ready import ConfirmedRead, Ready
+from hraftd.raft.ready import ConfirmedRead
 from hraftd.raft.roles import Candidate, PreCandidate
 from tests.raft.disk import snapshot_of
 from tests.raft.network import (
@@ -36,19 +36,7 @@ from tests.raft.network import (
     stand,
     tick_until,
 )
-
-NOTHING = Ready(
-    hard_state=None,
-    entries=(),
-    pieces=(),
-    snapshot=None,
-    calls=(),
-    early_calls=(),
-    fetches=(),
-    committed=(),
-    confirmed_reads=(),
-    servers=None,
-)
+from tests.raft.observing import NOTHING
 
 
 def make(index: int, term: int) -> Entry:
