@@ -21,6 +21,7 @@ from hraftd.deadlines import Patience, within
 from hraftd.errors import SnapshotImpossible, Stopped
 from hraftd.forwarding import Forwarding, OnFollower
 from hraftd.kv.commands import encode_command
+from hraftd.kv.results import Done, TokenReused, TooLarge, result_of
 from hraftd.leader_requests import (
     AddServer,
     ClientRequest,
@@ -29,7 +30,9 @@ from hraftd.leader_requests import (
 )
 from hraftd.limits import Limits
 from hraftd.outcomes import (
+    Applied,
     Conflict,
+    Excessive,
     Joined,
     Removed,
     Taken,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
     from hraftd.outcomes import (
         Declined,
         JoinOutcome,
+        ListOutcome,
         ReadOutcome,
         RemovalOutcome,
         SnapshotOutcome,
@@ -142,11 +146,28 @@ class ClientRequests:
         """
         Read this node's own state, once it is as fresh as is asked for.
         """
-        if self._server.cluster_id is None or (
-            consistency.level in ASSURED and not self._server.is_member
-        ):
+        if self._cannot_read(consistency):
             return succeed(NO_MEMBER)
         return self._reads.read(key, consistency)
+
+    def page(
+        self, prefix: str, after: str | None, limit: int, consistency: Consistency
+    ) -> Deferred[ListOutcome]:
+        """
+        Read a page of the keys in their order; as :meth:`read`.
+
+        :param prefix: what the keys begin with.
+        :param after: the key that they come behind, there or not; ``None`` for all.
+        :param limit: how many there may be.
+        """
+        if self._cannot_read(consistency):
+            return succeed(NO_MEMBER)
+        return self._reads.page(prefix, after, limit, consistency)
+
+    def _cannot_read(self, consistency: Consistency) -> bool:
+        return self._server.cluster_id is None or (
+            consistency.level in ASSURED and not self._server.is_member
+        )
 
     def count_keys(self) -> int:
         """
@@ -189,23 +210,33 @@ class ClientRequests:
         """
         Have a command replicated and applied.
 
+        With a token, as a :class:`~hraftd.kv.commands.Once`, it is safe to ask again:
+        if this very command was already carried out under that token, it is not again,
+        and the outcome is the first one's, with the index of the entry that did it. A
+        token that belongs to another command is a
+        :class:`~hraftd.outcomes.Conflict`.
+
         :param on_follower: ``None`` for what the node was told at its start.
+        :return: where it fires with an :class:`~hraftd.outcomes.Applied`, the result in
+            that is one of :mod:`hraftd.kv.results`.
+        :raises CodecError: if the command has no byte form.
         """
         if not self._server.is_member:
             return succeed(NO_MEMBER)
         encoded = encode_command(command)
         wanted = on_follower or self._on_follower
         seconds = self._write_timeout
-        applied = self._at_leader(
+        written: Deferred[WriteOutcome] = self._at_leader(
             lambda: self._server.propose(encoded),
             ClientRequest(encoded),
             wanted,
             seconds,
-        )
+        ).addCallback(_written)
+        written.addErrback(not_done, self._server.server_id, wanted)
         return within(
             self._clock,
             seconds,
-            applied.addErrback(not_done, self._server.server_id, wanted),
+            written,
             Unknown(
                 f"no answer within {seconds:g} seconds; the write may or may not happen"
             ),
@@ -315,3 +346,25 @@ class ClientRequests:
         if on_follower is OnFollower.FORWARD:
             return self._forwarding.at_leader(here, request, seconds)
         return here()
+
+
+def _written(applied: Applied) -> WriteOutcome:
+    """
+    Say what became of a write whose entry was applied.
+    """
+    result = result_of(applied.result)
+    index = applied.index
+    if isinstance(result, Done):
+        # Of a retry, that of the entry which did it.
+        index, result = result.index, result.result
+    match result:
+        case TokenReused(first):
+            return Conflict(
+                f"the idempotency key belongs to another request, done at index {first}"
+            )
+        case TooLarge(limit):
+            return Excessive(
+                f"the values that the transaction gets hold more than {limit} bytes"
+            )
+        case _:
+            return Applied(index, result)

@@ -17,15 +17,18 @@ from attrs import frozen
 from hraftd.proposals import Applied
 
 if TYPE_CHECKING:
-    from hraftd.kv.store import Versioned
+    from hraftd.kv.records import Listing, Versioned
     from hraftd.raft.configuration import Server
 
 __all__ = [
     "Applied",
     "Conflict",
     "Declined",
+    "Excessive",
     "JoinOutcome",
     "Joined",
+    "ListOutcome",
+    "Listed",
     "Misdirected",
     "Missing",
     "NotDone",
@@ -52,6 +55,17 @@ class Read:
 
     #: ``None`` if there is no such key.
     found: Versioned | None
+
+
+@frozen
+class Listed:
+    """
+    A page of the keys, as fresh as was asked for.
+    """
+
+    #: The last index that had been applied then.
+    index: int
+    listing: Listing
 
 
 @frozen
@@ -149,6 +163,16 @@ class Conflict:
 
 
 @frozen
+class Excessive:
+    """
+    The answer would hold more than an answer may. Nothing has been done.
+    """
+
+    #: One sentence.
+    reason: str
+
+
+@frozen
 class Missing:
     """
     It speaks of a node that is not a member. Nothing has been done.
@@ -162,7 +186,8 @@ NotDone: TypeAlias = Misdirected | Redirected | Unavailable | Unknown
 Declined: TypeAlias = Conflict | Missing | NotDone
 
 ReadOutcome: TypeAlias = Read | Unavailable
-WriteOutcome: TypeAlias = Applied | NotDone
+ListOutcome: TypeAlias = Listed | Unavailable
+WriteOutcome: TypeAlias = Applied | Excessive | Conflict | NotDone
 JoinOutcome: TypeAlias = Joined | Declined
 RemovalOutcome: TypeAlias = Removed | Declined
 TransferOutcome: TypeAlias = Transferred | Declined

@@ -32,6 +32,10 @@ MAX_PENDING_BYTES = 64 << 20
 class Applied:
     """
     A command that is committed and applied.
+
+    What the server knows of it. A command that was a retry was carried out by an entry
+    before its own: then it is for whoever reads the result to say which, see
+    :meth:`hraftd.client_requests.ClientRequests.write`.
     """
 
     #: The index of its entry.

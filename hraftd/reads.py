@@ -13,7 +13,7 @@ mean, and what becomes of a read that cannot have its assurance. That is always
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
@@ -22,20 +22,24 @@ from twisted.logger import Logger
 from hraftd.deadlines import within
 from hraftd.errors import LeadershipLost, NotReached, Overloaded, Stopped
 from hraftd.leader_requests import Assurance
-from hraftd.outcomes import Read, Unavailable
+from hraftd.outcomes import Listed, Read, Unavailable
 from hraftd.raft.errors import NotLeader
 from hraftd.status import TICK
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.interfaces import IReactorTime
     from twisted.python.failure import Failure
 
     from hraftd.deadlines import Patience
     from hraftd.kv.store import KeyValueStore
-    from hraftd.outcomes import ReadOutcome
+    from hraftd.outcomes import ListOutcome, ReadOutcome
     from hraftd.server import RaftServer
 
 __all__ = ["ASSURED", "Consistency", "ReadLevel", "Reads"]
+
+_Found = TypeVar("_Found")
 
 
 class ReadLevel(Enum):
@@ -115,6 +119,30 @@ class Reads:
 
         :return: fires with the outcome. Cancelling stops the waiting.
         """
+        return self._when_fresh(lambda: Read(self._store.get(key)), consistency)
+
+    def page(
+        self, prefix: str, after: str | None, limit: int, consistency: Consistency
+    ) -> Deferred[ListOutcome]:
+        """
+        Read a page of the keys; see :meth:`hraftd.kv.store.KeyValueStore.page`.
+
+        :return: as :meth:`read`.
+        """
+
+        def listed() -> Listed:
+            # Both of the same moment: nothing is applied in between.
+            page = self._store.page(prefix, after, limit)
+            return Listed(self._server.status().last_applied, page)
+
+        return self._when_fresh(listed, consistency)
+
+    def _when_fresh(
+        self, look: Callable[[], _Found], consistency: Consistency
+    ) -> Deferred[_Found | Unavailable]:
+        """
+        Look at the store when it is as fresh as it is to be.
+        """
         assurance = self._assurance(consistency.level)
         if assurance is None:
             if self._is_stale(consistency.freshness):
@@ -124,10 +152,10 @@ class Reads:
                         f"{consistency.freshness:g} seconds asked for"
                     )
                 )
-            return succeed(Read(self._store.get(key)))
+            return succeed(look())
 
-        def read(_: None) -> ReadOutcome:
-            return Read(self._store.get(key))
+        def assured(_: None) -> _Found | Unavailable:
+            return look()
 
         barrier = self._patience.insist(
             lambda: self._server.read_barrier(assurance), *_WORTH_ANOTHER
@@ -135,7 +163,7 @@ class Reads:
         return within(
             self._clock,
             self._seconds,
-            barrier.addCallbacks(read, self._without_assurance),
+            barrier.addCallbacks(assured, self._without_assurance),
             Unavailable(
                 f"no leader has assured within {self._seconds:g} seconds that this "
                 "node's state is fresh"
@@ -165,7 +193,7 @@ class Reads:
         # Time is counted in whole ticks; the one that has begun may be almost over.
         return status.last_contact is None or status.last_contact + TICK > freshness
 
-    def _without_assurance(self, failure: Failure) -> ReadOutcome:
+    def _without_assurance(self, failure: Failure) -> Unavailable:
         match failure.value:
             case CancelledError():
                 failure.raiseException()

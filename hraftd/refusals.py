@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from hraftd.codec import CodecError
 from hraftd.errors import (
     LeadershipLost,
     NoSuchServer,
@@ -63,6 +64,11 @@ def not_done(failure: Failure, server_id: str, on_follower: OnFollower) -> NotDo
             return Unknown(
                 "the leader lost its leadership before this was committed; "
                 "it may or may not happen"
+            )
+        case CodecError():
+            return Unknown(
+                "the leader's answer is not understood here; is it of another version? "
+                "What was asked for may have happened"
             )
         case Unanswered():
             return Unknown("the leader did not answer; it may or may not happen")

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from hraftd.client_requests import ClientRequests
+from hraftd.codec import CodecError
 from hraftd.errors import (
     LeadershipLost,
     NotReached,
@@ -20,12 +21,23 @@ from hraftd.errors import (
     UnreachableServer,
 )
 from hraftd.forwarding import OnFollower
-from hraftd.kv.commands import Delete, Set, decode_command, encode_command
+from hraftd.kv.commands import (
+    Delete,
+    Get,
+    Once,
+    Set,
+    Transaction,
+    decode_command,
+    encode_command,
+)
+from hraftd.kv.records import Versioned
+from hraftd.kv.results import Ran
 from hraftd.kv.store import KeyValueStore
 from hraftd.leader_requests import ClientRequest
 from hraftd.outcomes import (
     Applied,
     Conflict,
+    Excessive,
     Joined,
     Misdirected,
     Missing,
@@ -120,6 +132,7 @@ class NoMemberTests(Scripted):
                 self.requests.read("k", Consistency(level))
                 for level in (ReadLevel.WEAK, ReadLevel.LINEARIZABLE, ReadLevel.STRONG)
             ),
+            self.requests.page("", None, 1, Consistency(ReadLevel.STRONG)),
         ):
             outcome = self.successResultOf(pending)
             assert isinstance(outcome, Unavailable)
@@ -151,6 +164,39 @@ class WriteTests(Scripted):
         [(command, _)] = self.server.proposed
         assert decode_command(command) == SET
         assert self.clock.getDelayedCalls() == []
+
+    def test_result_of_a_retry(self) -> None:
+        """
+        What an earlier entry has done is told with the index of that entry.
+        """
+        command = Once("t", Transaction((), (Get("k"),)))
+        self.server.outcome = Applied(
+            42, {"first": 7, "result": {"succeeded": True, "results": [["v", 3]]}}
+        )
+        outcome = self.successResultOf(self.requests.write(command))
+        assert outcome == Applied(7, Ran(True, (Versioned("v", 3),)))
+        [(encoded, _)] = self.server.proposed
+        assert decode_command(encoded) == command
+
+    def test_not_carried_out(self) -> None:
+        """
+        A token of another command, and a transaction that gets too much: not done.
+        """
+        outcome = self.written(Applied(42, {"reused": 7}))
+        assert isinstance(outcome, Conflict)
+        assert "done at index 7" in outcome.reason
+        outcome = self.written(Applied(42, {"too_large": 1000}))
+        assert isinstance(outcome, Excessive)
+        assert "1000 bytes" in outcome.reason
+
+    def test_result_that_is_none(self) -> None:
+        """
+        A leader that tells what this version does not know has done something: the
+        outcome is unknown, and nothing breaks.
+        """
+        for result in ({"later": 1}, "x", 7, {"first": 1}):
+            assert isinstance(self.written(Applied(42, result)), Unknown)
+        assert isinstance(self.written(CodecError("no value")), Unknown)
 
     def test_follower_names_the_leader(self) -> None:
         """
@@ -272,9 +318,9 @@ class ForwardTests(Scripted):
         """
         The leader gets the command as it was, and as much time as is left for it.
         """
-        self.server.leaders_outcome = Applied(42, "x")
+        self.server.leaders_outcome = Applied(42, False)
         outcome = self.successResultOf(self.requests.write(SET))
-        assert outcome == Applied(42, "x")
+        assert outcome == Applied(42, False)
         [(_, (request, seconds), _)] = self.server.asked
         assert request == ClientRequest(encode_command(SET))
         assert seconds == 10

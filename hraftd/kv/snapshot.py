@@ -1,19 +1,24 @@
 """
 The byte form of the whole store, in pieces.
 
-The first piece begins with a format byte and the number of keys in all pieces. Behind
-that, and in every other piece from its beginning, come how many keys it has and, for
-each, the key in UTF-8 and its record, each behind its length; numbers are unsigned,
-big-endian, of 64 bits if they count all keys and of 32 bits if not::
+The first piece begins with a format byte and how many keys and tokens all pieces have.
+Behind that, and in every other piece from its beginning, comes what kind of items it
+has, how many, and each as a name and a record, both behind their length; numbers are
+unsigned, big-endian, of 64 bits if they count all there are and of 32 bits if not::
 
-    first piece   format  keys in all  | count  (key length, record length,
-    other pieces                       | count   key, record) * count
+    first piece   format  keys in all  tokens in all  | kind  count  (name length,
+    other pieces                                      | record length, name, record) *
 
-Each piece can be read by itself, and their order does not matter behind the first.
+The kind is K, and names are keys in UTF-8; or T, and they are tokens in the order of
+the log. A piece can be read by itself. The order of those with keys does not matter,
+behind the first; those with tokens come in theirs.
+
+In format 1, which is still read, there were no tokens: no count of them, and no kind.
 
 What a record is, and how the state stands still while it is read, is told in
-:mod:`hraftd.kv.store`. That no byte of a piece has changed is the business of whoever
-keeps it or sends it; here it is made sure that whatever is accepted can be a state.
+:mod:`hraftd.kv.store`, and in :mod:`hraftd.kv.tokens`. That no byte of a piece has
+changed is the business of whoever keeps it or sends it; here it is made sure that
+whatever is accepted can be a state.
 """
 
 from __future__ import annotations
@@ -22,91 +27,159 @@ import struct
 from struct import Struct
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from hraftd.codec import CodecError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["FORMAT", "decode_header", "decode_records", "encode_pieces"]
+__all__ = ["FORMAT", "KEYS", "TOKENS", "Header", "encode_pieces", "read_piece"]
 
 #: The first byte of the first piece. A layout that older servers cannot read gets
 #: another one.
-FORMAT = 1
+FORMAT = 2
 
-#: Bytes: a piece is larger only if it has a single key.
+#: The oldest format that is still read.
+_WITHOUT_TOKENS = 1
+
+#: What a piece holds.
+KEYS = b"K"
+TOKENS = b"T"
+
+#: Bytes: a piece is larger only if it has a single item.
 PIECE_BYTES = 256 * 1024
 
-#: Keys in a piece, even if they are short: it is their number that takes the time,
+#: Items in a piece, even if they are short: it is their number that takes the time,
 #: between one and two milliseconds for so many.
 PIECE_KEYS = 1024
 
-_HEADER = Struct(">BQ")
+_COUNTS = Struct(">QQ")
+_COUNT_OF_KEYS = Struct(">Q")
 _COUNT = Struct(">I")
 _LENGTHS = Struct(">II")
 
 
-def encode_pieces(count: int, records: Iterator[tuple[str, bytes]]) -> Iterator[bytes]:
+@frozen
+class Header:
+    """
+    What the first piece says of all of them.
+    """
+
+    format: int
+    keys: int
+    tokens: int
+
+
+def encode_pieces(
+    keys: int,
+    records: Iterable[tuple[str, bytes]],
+    tokens: int,
+    token_records: Iterable[tuple[str, bytes]],
+    piece_bytes: int = PIECE_BYTES,
+) -> Iterator[bytes]:
     """
     Yield a state as pieces; at least one, and none of them empty.
 
-    :param count: the number of keys.
+    :param keys: how many there are.
     :param records: each key once and its record; read as the pieces are.
+    :param tokens: how many there are.
+    :param token_records: the same for tokens.
+    :param piece_bytes: what a piece has at most, if it has more than one item.
     """
-    header = _HEADER.pack(FORMAT, count)
+    header = bytes([FORMAT]) + _COUNTS.pack(keys, tokens)
+    for piece in _pieces_of(KEYS, records, piece_bytes, len(header)):
+        yield header + piece
+        header = b""
+    for piece in _pieces_of(TOKENS, token_records, piece_bytes, len(header)):
+        yield header + piece
+        header = b""
+    if header:
+        yield header + KEYS + _COUNT.pack(0)
+
+
+def _pieces_of(
+    kind: bytes, records: Iterable[tuple[str, bytes]], piece_bytes: int, header: int
+) -> Iterator[bytes]:
+    """
+    Yield pieces with items of one kind, if there are any.
+
+    :param header: bytes that the first of them is to have room for.
+    """
+    room = piece_bytes - header
     pack = _LENGTHS.pack
     parts: list[bytes] = []
-    held, size = 0, len(header)
-    for name, record in records:
-        key = name.encode()
-        added = _LENGTHS.size + len(key) + len(record)
-        if held and (held == PIECE_KEYS or size + added > PIECE_BYTES):
-            yield b"".join((header, _COUNT.pack(held), *parts))
-            header = b""
+    held = size = 0
+    for text, record in records:
+        name = text.encode()
+        added = _LENGTHS.size + len(name) + len(record)
+        if held and (held == PIECE_KEYS or size + added > room):
+            yield b"".join((kind, _COUNT.pack(held), *parts))
             parts.clear()
             held = size = 0
-        parts += (pack(len(key), len(record)), key, record)
+            room = piece_bytes
+        parts += (pack(len(name), len(record)), name, record)
         held += 1
         size += added
-    yield b"".join((header, _COUNT.pack(held), *parts))
+    if held:
+        yield b"".join((kind, _COUNT.pack(held), *parts))
 
 
-def decode_header(piece: bytes) -> tuple[int, int]:
+def read_piece(
+    piece: bytes, header: Header | None
+) -> tuple[Header, bytes, Iterator[tuple[bytes, bytes]]]:
     """
-    Return what the first piece says of all of them.
+    Return what is in a piece.
 
-    :return: the number of keys in all pieces, and where the records begin.
-    :raises CodecError: if it is no first piece, or of another format.
+    :param header: what an earlier piece has said; ``None`` if this is the first.
+    :return: the header of all pieces; the kind of this one's items; and an iterator of
+        their names, keys still in UTF-8, and records. That raises :exc:`CodecError` as
+        soon as it finds something that is never encoded: only if all was read to its
+        end it was whole.
+    :raises CodecError: if it cannot be a piece, or is not the first and should be.
     """
+    position = 0
+    if header is None:
+        header, position = _read_header(piece)
+    kind = KEYS
+    if header.format != _WITHOUT_TOKENS:
+        kind = piece[position : position + 1]
+        position += 1
+        if kind not in (KEYS, TOKENS):
+            raise CodecError(f"a piece of the snapshot has an unknown kind: {kind!r}")
+    return header, kind, _read_items(piece, position)
+
+
+def _read_header(piece: bytes) -> tuple[Header, int]:
     if not piece:
         raise CodecError("the snapshot lacks its format byte")
-    if piece[0] != FORMAT:
-        raise CodecError(
-            f"the snapshot is of format {piece[0]}, this version reads {FORMAT}"
-        )
     try:
-        _, count = _HEADER.unpack_from(piece)
+        match piece[0]:
+            case 1:
+                (keys,) = _COUNT_OF_KEYS.unpack_from(piece, 1)
+                return Header(_WITHOUT_TOKENS, keys, 0), 1 + _COUNT_OF_KEYS.size
+            case 2:
+                keys, tokens = _COUNTS.unpack_from(piece, 1)
+                return Header(FORMAT, keys, tokens), 1 + _COUNTS.size
+            case unknown:
+                raise CodecError(
+                    f"the snapshot is of format {unknown}, this version reads "
+                    f"{_WITHOUT_TOKENS} to {FORMAT}"
+                )
     except struct.error as error:
         raise CodecError("the snapshot breaks off in its header") from error
-    return count, _HEADER.size
 
 
-def decode_records(piece: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
-    """
-    Yield each key, still in UTF-8, and its record.
-
-    :param position: where the count of keys stands.
-    :raises CodecError: as soon as something is found that is never encoded; only if
-        all was read to its end it was whole.
-    """
+def _read_items(piece: bytes, position: int) -> Iterator[tuple[bytes, bytes]]:
     end = len(piece)
     unpack = _LENGTHS.unpack_from
     try:
         (count,) = _COUNT.unpack_from(piece, position)
         position += _COUNT.size
         for _ in range(count):
-            key_length, record_length = unpack(piece, position)
+            name_length, record_length = unpack(piece, position)
             start = position + _LENGTHS.size
-            middle = start + key_length
+            middle = start + name_length
             position = middle + record_length
             if position > end:
                 raise CodecError("a piece of the snapshot breaks off in a record")

@@ -13,7 +13,6 @@ Dissertation figures 4.1 and 6.1, 3.10 and 6.4.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, assert_never
 
 from twisted.protocols import amp
@@ -38,6 +37,7 @@ from hraftd.peers.arguments import (
     NewServerId,
     OneOf,
 )
+from hraftd.plain_values import PlainValue, decode_value, encode_value
 from hraftd.proposals import Applied
 from hraftd.raft.configuration import (
     Configuration,
@@ -106,7 +106,11 @@ DECLINED: tuple[type[Exception], ...] = (NotLeader, *_CODES)
 
 class ClientRequest(amp.Command):
     """
-    Dissertation figure 6.1, "ClientRequest RPC"; the result is JSON text.
+    Dissertation figure 6.1, "ClientRequest RPC".
+
+    The result is a plain value: the JSON text of ``null``, ``true`` or ``false``, which
+    is all that the first servers could be told; and anything else, behind a byte that
+    begins no JSON, as in :mod:`hraftd.plain_values`.
     """
 
     commandName = b"ClientRequest"
@@ -198,16 +202,21 @@ def outcome_of(outcome: Applied | int, *, name: str = "index") -> dict[str, Any]
     :param name: which result a number is.
     :raises LeadershipLost: if it was done and what it came to is too large to be told,
         so that nobody there can know.
+    :raises TypeError: if what it came to is no plain value.
     """
     if not isinstance(outcome, Applied):
         return {name: outcome}
-    text = json.dumps(outcome.result, separators=(",", ":")).encode("ascii")
-    if len(text) > MAX_PACKED:
+    try:
+        result = _written_result(outcome.result)
+    except CodecError as error:
+        # Nobody has sent wrong bytes: it is the state machine here that is wrong.
+        raise TypeError(str(error)) from error
+    if len(result) > MAX_PACKED:
         raise LeadershipLost(
-            f"the outcome of the command at index {outcome.index} is {len(text)} bytes "
-            f"long, more than one server can tell another"
+            f"the outcome of the command at index {outcome.index} is {len(result)} "
+            "bytes long, more than one server can tell another"
         )
-    return {"index": outcome.index, "result": text}
+    return {"index": outcome.index, "result": result}
 
 
 def read_outcome(results: dict[str, Any]) -> Applied | int:
@@ -217,15 +226,33 @@ def read_outcome(results: dict[str, Any]) -> Applied | int:
     :raises CodecError: if it cannot be read.
     """
     match results:
-        case {"index": int(index), "result": bytes(text)}:
-            try:
-                return Applied(index, json.loads(text))
-            except (ValueError, RecursionError) as error:
-                raise CodecError("the outcome of a command is not JSON") from error
+        case {"index": int(index), "result": bytes(result)}:
+            return Applied(index, _read_result(result))
         case {"index": int(number)} | {"term": int(number)}:
             return number
         case _:
             raise CodecError(f"results that no command has: {list(results)}")
+
+
+_JSON: dict[bytes, PlainValue] = {b"null": None, b"true": True, b"false": False}
+
+#: Before a result that is not one of these.
+_VALUE = b"\x01"
+
+
+def _written_result(result: object) -> bytes:
+    for text, value in _JSON.items():
+        if result is value:
+            return text
+    return _VALUE + encode_value(result)
+
+
+def _read_result(result: bytes) -> PlainValue:
+    if result[:1] == _VALUE:
+        return decode_value(result[1:])
+    if result not in _JSON:
+        raise CodecError("the outcome of a command is nothing that servers write")
+    return _JSON[result]
 
 
 def written_declined(error: Exception) -> Exception:

@@ -17,6 +17,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from hraftd.outcomes import (
     Conflict,
+    Excessive,
     Misdirected,
     Missing,
     Redirected,
@@ -39,8 +40,10 @@ __all__ = [
     "named",
     "new_app",
     "not_done",
+    "not_modified",
     "refuse",
     "send",
+    "tag",
     "unexpected",
 ]
 
@@ -76,6 +79,22 @@ def answer(request: Request, code: int, content: Mapping[str, object]) -> bytes:
     return body
 
 
+def tag(request: Request, index: int) -> None:
+    """
+    Set the ETag of what was last changed at that index: the number in quotes.
+    """
+    request.setHeader(b"ETag", b'"%d"' % index)
+
+
+def not_modified(request: Request) -> bytes:
+    """
+    Answer that the client has it already: without a body, unlike all else.
+    """
+    request.setResponseCode(304)
+    request.setHeader(b"Server", b"hraftd")
+    return b""
+
+
 def send(request: Request, body: bytes) -> None:
     """
     Write the body that an :func:`answer` has announced, and be done.
@@ -104,7 +123,7 @@ def unexpected(request: Request, failure: Failure) -> bytes:
     return refuse(request, 500, "internal error; this node's log says more")
 
 
-def not_done(request: Request, outcome: Declined) -> bytes:
+def not_done(request: Request, outcome: Declined | Excessive) -> bytes:
     """
     Answer what was not carried out here, or maybe not.
     """
@@ -122,6 +141,8 @@ def not_done(request: Request, outcome: Declined) -> bytes:
             return refuse(request, 504, reason, outcome="unknown")
         case Conflict(reason):
             return refuse(request, 409, reason)
+        case Excessive(reason):
+            return refuse(request, 413, reason)
         case Missing(reason):
             return refuse(request, 404, reason)
         case _:

@@ -1,33 +1,51 @@
 """
-The keys: ``GET``, ``POST`` and ``DELETE``.
+The keys: ``GET``, ``POST``, ``PUT`` and ``DELETE``, listings and transactions.
 
-Reading the request is in :mod:`hraftd.web.asked` and :mod:`hraftd.web.bodies`, serving
-it in :mod:`hraftd.client_requests`; here the one meets the other.
+Reading the request is in :mod:`hraftd.web.asked`, :mod:`hraftd.web.headers`,
+:mod:`hraftd.web.bodies` and :mod:`hraftd.web.transactions`, serving it in
+:mod:`hraftd.client_requests`; here the one meets the other.
+
+A write with conditions is a transaction: they are looked at when its entry is applied,
+on every node alike, and what the key holds instead comes out of the same entry.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hraftd.kv.commands import Delete, Set
-from hraftd.outcomes import Applied, Read
-from hraftd.web.answers import answer, new_app, not_done, refuse
-from hraftd.web.asked import consistency, key_in_path, on_follower
-from hraftd.web.bodies import pairs
+from hraftd.kv.commands import Delete, Get, Once, Set, Transaction
+from hraftd.kv.records import Versioned
+from hraftd.kv.results import Ran
+from hraftd.outcomes import Applied, Listed, Read
+from hraftd.web.answers import answer, new_app, not_done, not_modified, refuse, tag
+from hraftd.web.asked import consistency, key_in_path, on_follower, page
+from hraftd.web.bodies import pairs, raw_value
+from hraftd.web.headers import (
+    are_met,
+    idempotency_key,
+    no_preconditions,
+    preconditions,
+)
+from hraftd.web.transactions import ran, transaction, value_and_index
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from twisted.internet.defer import Deferred
 
     from hraftd.client_requests import ClientRequests
-    from hraftd.outcomes import ReadOutcome, WriteOutcome
+    from hraftd.kv.commands import Operation, Write
+    from hraftd.outcomes import ListOutcome, ReadOutcome, WriteOutcome
     from hraftd.web.channel import Request
 
 __all__ = ["KeyAPI"]
 
+_NOT_MET = "the precondition does not hold"
+
 
 class KeyAPI:
     """
-    Everything under ``/key``.
+    Everything under ``/key``, and ``/txn``.
     """
 
     app = new_app()
@@ -45,44 +63,156 @@ class KeyAPI:
         """
         asked = consistency(request, self._client_requests.read_level)
         key = key_in_path(segment, self._client_requests.limits)
+        conditions = preconditions(request, key)
 
         def told(outcome: ReadOutcome) -> bytes:
             if not isinstance(outcome, Read):
                 return not_done(request, outcome)
-            if outcome.found is None:
+            found = outcome.found
+            if not are_met(conditions.if_match, found):
+                return _not_met(request, found)
+            if found is None:
                 return refuse(request, 404, "there is no such key")
-            return answer(request, 200, {key: outcome.found.value})
+            tag(request, found.index)
+            if not are_met(conditions.if_none_match, found):
+                return not_modified(request)
+            return answer(request, 200, {key: found.value})
 
         return self._client_requests.read(key, asked).addCallback(told)
+
+    @app.route("/key", methods=["GET"])
+    def list_keys(self, request: Request) -> Deferred[bytes]:
+        """
+        Answer with a page of the keys in their order, and what they hold.
+        """
+        wanted, asked = page(request, self._client_requests.read_level)
+
+        def told(outcome: ListOutcome) -> bytes:
+            if not isinstance(outcome, Listed):
+                return not_done(request, outcome)
+            keys = [
+                {"key": key, **value_and_index(found)}
+                for key, found in outcome.listing.items
+            ]
+            content = {
+                "index": outcome.index,
+                "keys": keys,
+                "more": outcome.listing.more,
+            }
+            return answer(request, 200, content)
+
+        return self._client_requests.page(
+            wanted.prefix, wanted.after, wanted.limit, asked
+        ).addCallback(told)
 
     @app.route("/key", methods=["POST"])
     def post(self, request: Request) -> Deferred[bytes]:
         """
         Set all pairs of the body, as one command; answer once it is applied.
         """
-        wanted = on_follower(request)
+        no_preconditions(request)
         body = request.content.read()
         command = Set(pairs(body, self._client_requests.limits))
 
-        def told(outcome: WriteOutcome) -> bytes:
-            if isinstance(outcome, Applied):
-                return answer(request, 200, {"index": outcome.index})
-            return not_done(request, outcome)
+        def applied(outcome: Applied) -> bytes:
+            return answer(request, 200, {"index": outcome.index})
 
-        return self._client_requests.write(command, wanted).addCallback(told)
+        return self._write(request, command, applied)
+
+    @app.route("/key/<segment>", methods=["PUT"])
+    def put(self, request: Request, segment: str) -> Deferred[bytes]:
+        """
+        Give a key the value that the body is, if the conditions for that hold.
+        """
+        key = key_in_path(segment, self._client_requests.limits)
+        value = raw_value(request.content.read(), key, self._client_requests.limits)
+
+        def applied(outcome: Applied) -> bytes:
+            tag(request, outcome.index)
+            return answer(request, 200, {"index": outcome.index})
+
+        return self._write_if(request, key, Set(((key, value),)), applied)
 
     @app.route("/key/<segment>", methods=["DELETE"])
     def delete(self, request: Request, segment: str) -> Deferred[bytes]:
         """
-        Remove a key; say whether it was there.
+        Remove a key, if the conditions for that hold; say whether it was there.
+        """
+        key = key_in_path(segment, self._client_requests.limits)
+
+        def applied(outcome: Applied) -> bytes:
+            deleted = outcome.result
+            if isinstance(deleted, Ran):
+                [deleted] = deleted.results
+            content = {"index": outcome.index, "deleted": deleted}
+            return answer(request, 200, content)
+
+        return self._write_if(request, key, Delete(key), applied)
+
+    @app.route("/txn", methods=["POST"])
+    def transact(self, request: Request) -> Deferred[bytes]:
+        """
+        Carry out a transaction; say which branch ran, and what it did.
+        """
+        no_preconditions(request)
+        command = transaction(request.content.read(), self._client_requests.limits)
+
+        def applied(outcome: Applied) -> bytes:
+            assert isinstance(outcome.result, Ran)
+            content = ran(command, outcome.index, outcome.result)
+            return answer(request, 200, content)
+
+        return self._write(request, command, applied)
+
+    def _write_if(
+        self,
+        request: Request,
+        key: str,
+        operation: Operation,
+        applied: Callable[[Applied], bytes],
+    ) -> Deferred[bytes]:
+        """
+        Have an operation on a key carried out, if its conditions hold.
+        """
+        conditions = preconditions(request, key).all
+        if not conditions:
+            assert not isinstance(operation, Get)
+            return self._write(request, operation, applied)
+
+        def tried(outcome: Applied) -> bytes:
+            result = outcome.result
+            assert isinstance(result, Ran)
+            if result.succeeded:
+                return applied(outcome)
+            [found] = result.results
+            return _not_met(request, found if isinstance(found, Versioned) else None)
+
+        command = Transaction(conditions, (operation,), (Get(key),))
+        return self._write(request, command, tried)
+
+    def _write(
+        self, request: Request, command: Write, applied: Callable[[Applied], bytes]
+    ) -> Deferred[bytes]:
+        """
+        Have a command replicated, once if the request says so, and tell the outcome.
         """
         wanted = on_follower(request)
-        command = Delete(key_in_path(segment, self._client_requests.limits))
+        token = idempotency_key(request)
 
         def told(outcome: WriteOutcome) -> bytes:
             if isinstance(outcome, Applied):
-                content = {"index": outcome.index, "deleted": outcome.result}
-                return answer(request, 200, content)
+                return applied(outcome)
             return not_done(request, outcome)
 
-        return self._client_requests.write(command, wanted).addCallback(told)
+        return self._client_requests.write(
+            command if token is None else Once(token, command), wanted
+        ).addCallback(told)
+
+
+def _not_met(request: Request, found: Versioned | None) -> bytes:
+    """
+    Answer that a condition does not hold, and what there is instead.
+    """
+    if found is not None:
+        tag(request, found.index)
+    return refuse(request, 412, _NOT_MET, **value_and_index(found))

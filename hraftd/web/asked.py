@@ -12,6 +12,8 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
+from attrs import frozen
+
 from hraftd.forwarding import OnFollower
 from hraftd.raft.configuration import check_server_id
 from hraftd.reads import Consistency, ReadLevel
@@ -24,12 +26,15 @@ if TYPE_CHECKING:
     from hraftd.web.channel import Request
 
 __all__ = [
+    "MAX_PAGE_KEYS",
+    "Page",
     "check_id",
     "check_key",
     "consistency",
     "id_in_path",
     "key_in_path",
     "on_follower",
+    "page",
     "query",
     "segments",
     "shown",
@@ -42,8 +47,27 @@ _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _YES = frozenset({"", "1", "true", "yes"})
 _NO = frozenset({"0", "false", "no"})
 
+_PAGE = ("after", "limit", "prefix")
+_LIMIT = re.compile(r"[1-9][0-9]{0,4}")
+
+#: Keys of a listing that asks for no number, and of any.
+_PAGE_KEYS = 100
+MAX_PAGE_KEYS = 1000
+
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h)")
+
+
+@frozen
+class Page:
+    """
+    Which keys a listing is to have.
+    """
+
+    prefix: str
+    #: Those behind this one; ``None`` for all.
+    after: str | None
+    limit: int
 
 
 def segments(path: bytes) -> list[bytes]:
@@ -184,14 +208,17 @@ def on_follower(request: Request) -> OnFollower | None:
     raise Refusal(400, f"{name} takes true or false, not {shown(value)}")
 
 
-def consistency(request: Request, default: ReadLevel) -> Consistency:
+def consistency(
+    request: Request, default: ReadLevel, others: Collection[str] = ()
+) -> Consistency:
     """
     Return how fresh a read is to be.
 
     :param default: the level of a read that names none.
+    :param others: the names of other parameters that it may use.
     :raises Refusal: as :func:`query`, and for a level or a duration that is none.
     """
-    parameters = query(request, ("freshness", "level"))
+    parameters = query(request, ("freshness", "level", *others))
     level = default
     if "level" in parameters:
         try:
@@ -221,6 +248,22 @@ def _seconds(name: str, duration: str) -> float:
         )
     number, unit = parsed.groups()
     return float(number) * _UNITS[unit]
+
+
+def page(request: Request, default: ReadLevel) -> tuple[Page, Consistency]:
+    """
+    Return which keys a listing is to have, and how fresh it is to be.
+
+    :raises Refusal: as :func:`consistency`, and for a number of keys that is none.
+    """
+    fresh = consistency(request, default, _PAGE)
+    parameters = query(request, ("freshness", "level", *_PAGE))
+    limit = parameters.get("limit", str(_PAGE_KEYS))
+    if not _LIMIT.fullmatch(limit) or int(limit) > MAX_PAGE_KEYS:
+        raise Refusal(400, f"limit takes 1 to {MAX_PAGE_KEYS}, not {shown(limit)}")
+    # No key is empty, so all of them come after that.
+    after = parameters.get("after") or None
+    return Page(parameters.get("prefix", ""), after, int(limit)), fresh
 
 
 def shown(text: str) -> str:

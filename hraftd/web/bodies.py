@@ -1,8 +1,9 @@
 """
 What may stand in the body of a request: one JSON object, and nothing else.
 
-It is read as strictly as everything else, see :mod:`hraftd.web.asked`. Keys and values
-are text; no request has a number, or an object in an object.
+But for ``PUT``, whose body is the value itself. All is read as strictly as everything
+else, see :mod:`hraftd.web.asked`. Keys and values are text; only a transaction has a
+number, or an object in an object, see :mod:`hraftd.web.transactions`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,17 @@ if TYPE_CHECKING:
 
     from hraftd.limits import Limits
 
-__all__ = ["json_object", "newcomer", "nothing", "pairs", "successor"]
+__all__ = [
+    "Object",
+    "check_value",
+    "document",
+    "json_object",
+    "newcomer",
+    "nothing",
+    "pairs",
+    "raw_value",
+    "successor",
+]
 
 
 def json_object(body: bytes) -> dict[str, str]:
@@ -43,6 +54,40 @@ def _strings_and_flags(
     :param flags: the names of members that are truth values, if they are there.
     :raises Refusal: as :func:`json_object`.
     """
+    members = document(body)
+    strings: dict[str, str] = {}
+    truths: dict[str, bool] = {}
+    for name, value in members:
+        size_of(name, "a name in the body")
+        if name in strings or name in truths:
+            raise Refusal(400, f"the body names {shown(name)} twice")
+        if name in flags:
+            if not isinstance(value, bool):
+                raise Refusal(400, f"the value of {shown(name)} is not true or false")
+            truths[name] = value
+            continue
+        if not isinstance(value, str):
+            raise Refusal(400, f"the value of {shown(name)} is not a string")
+        size_of(value, "a value in the body")
+        strings[name] = value
+    return strings, truths
+
+
+class Object(list[tuple[str, object]]):
+    """
+    A JSON object as its members, so that a name given twice can be seen.
+    """
+
+
+def document(body: bytes) -> Object:
+    """
+    Return the members of a body that is a JSON object, whatever they are.
+
+    Numbers that can be no index are ``None``: none of them is wanted, and a long one
+    takes long to convert.
+
+    :raises Refusal: if it is anything else, or has something behind it.
+    """
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -64,41 +109,25 @@ def _strings_and_flags(
         ) from None
     except RecursionError:
         raise Refusal(400, "the body is nested too deeply") from None
-    if not isinstance(members, _Object):
+    if not isinstance(members, Object):
         raise Refusal(400, "the body is JSON, but not an object")
-    strings: dict[str, str] = {}
-    truths: dict[str, bool] = {}
-    for name, value in members:
-        size_of(name, "a name in the body")
-        if name in strings or name in truths:
-            raise Refusal(400, f"the body names {shown(name)} twice")
-        if name in flags:
-            if not isinstance(value, bool):
-                raise Refusal(400, f"the value of {shown(name)} is not true or false")
-            truths[name] = value
-            continue
-        if not isinstance(value, str):
-            raise Refusal(400, f"the value of {shown(name)} is not a string")
-        size_of(value, "a value in the body")
-        strings[name] = value
-    return strings, truths
+    return members
 
 
-class _Object(list[tuple[str, object]]):
-    """
-    A JSON object as its members, so that a name given twice can be seen.
-    """
+def _index(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _INDEX_DIGITS else None
 
 
 def _no_number(_: str) -> None:
-    """
-    Make nothing of a number: none is wanted, and a long one takes long to convert.
-    """
+    pass
 
+
+#: The largest index, 2**63 - 1, has so many.
+_INDEX_DIGITS = 19
 
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_Object,
-    parse_int=_no_number,
+    object_pairs_hook=Object,
+    parse_int=_index,
     parse_float=_no_number,
     parse_constant=_no_number,
 )
@@ -119,13 +148,37 @@ def pairs(body: bytes, limits: Limits) -> tuple[tuple[str, str], ...]:
         )
     for key, value in strings.items():
         check_key(key, limits)
-        if size_of(value, "a value") > limits.max_value_bytes:
-            raise Refusal(
-                413,
-                f"the value of {shown(key)} holds more than "
-                f"{limits.max_value_bytes} bytes",
-            )
+        check_value(key, value, limits)
     return tuple(strings.items())
+
+
+def check_value(key: str, value: str, limits: Limits) -> None:
+    """
+    Make sure that this can be the value of a key.
+
+    :raises Refusal: if it is too large.
+    """
+    if size_of(value, "a value") > limits.max_value_bytes:
+        raise Refusal(
+            413,
+            f"the value of {shown(key)} holds more than {limits.max_value_bytes} bytes",
+        )
+
+
+def raw_value(body: bytes, key: str, limits: Limits) -> str:
+    """
+    Return the value that a body is, just as it stands there.
+
+    :raises Refusal: if it is not UTF-8, or too large.
+    """
+    try:
+        value = body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Refusal(
+            400, f"the value is not UTF-8, from byte {error.start} on"
+        ) from None
+    check_value(key, value, limits)
+    return value
 
 
 def newcomer(body: bytes) -> Server:

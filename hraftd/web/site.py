@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 
-from hraftd.web.answers import Refusal, refuse
+from hraftd.web.answers import Refusal, refuse, send
 from hraftd.web.api import KeyAPI
 from hraftd.web.asked import segments
 from hraftd.web.channel import Channel, Request
@@ -53,7 +53,7 @@ class Root(Resource):
         self._keys = KeyAPI(client_requests).app.resource()
         self._cluster = ClusterAPI(client_requests, server).app.resource()
 
-    def render(self, request: Request) -> bytes | int:
+    def render(self, request: Request) -> int:
         """
         Hand the request to the part of the API that its path names.
         """
@@ -66,8 +66,10 @@ class Root(Resource):
                 raise Refusal(400, "the method is not in upper case")
             request.postpath = segments(request.path)
         except Refusal as refusal:
-            return refuse(request, refusal.code, refusal.sentence)
-        is_key = request.postpath[0] == b"key"
+            # Not returned: of a body for HEAD twisted.web would make a line in the log.
+            send(request, refuse(request, refusal.code, refusal.sentence))
+            return NOT_DONE_YET
+        is_key = request.postpath[0] in (b"key", b"txn")
         resource = self._keys if is_key else self._cluster
         return cast("int", resource.render(request))
 

@@ -14,15 +14,36 @@ from hraftd.codec import CodecError
 from hraftd.kv.commands import (
     Command,
     Delete,
+    Get,
+    Once,
     Set,
+    Transaction,
     decode_command,
     encode_command,
 )
+from hraftd.kv.conditions import Absent, ChangedAt, Exists, HasValue, NotChangedAt
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-COMMANDS = st.builds(Delete, TEXT) | st.builds(
-    Set, st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple)
+INDEXES = st.lists(st.integers(0, 2**64 - 1), max_size=3).map(tuple)
+SETS = st.builds(Set, st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple))
+OPERATIONS = st.lists(
+    SETS | st.builds(Delete, TEXT) | st.builds(Get, TEXT), max_size=3
+).map(tuple)
+CONDITIONS = st.lists(
+    st.builds(Exists, TEXT)
+    | st.builds(Absent, TEXT)
+    | st.builds(HasValue, TEXT, TEXT)
+    | st.builds(ChangedAt, TEXT, INDEXES)
+    | st.builds(NotChangedAt, TEXT, INDEXES),
+    max_size=3,
+).map(tuple)
+WRITES = (
+    SETS
+    | st.builds(Delete, TEXT)
+    | st.builds(Transaction, CONDITIONS, OPERATIONS, OPERATIONS)
 )
+TOKENS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
+COMMANDS = WRITES | st.builds(Once, TOKENS.map(lambda token: token[:128]), WRITES)
 
 EXAMPLES = [
     Set(()),
@@ -32,6 +53,14 @@ EXAMPLES = [
     Set((("large", "x" * 2**20),)),
     Delete("foo"),
     Delete("a/b/ё"),
+    Transaction((), ()),
+    Transaction(
+        (Exists("é"), HasValue("a", "b"), ChangedAt("k", (7, 2**64 - 1))),
+        (Set((("a", "1"), ("a", "2"))), Delete("b"), Get("c")),
+        (Get("é"),),
+    ),
+    Once("~!" * 64, Set((("foo", "bar"),))),
+    Once("t", Transaction((Absent(""), NotChangedAt("k", ())), (), (Delete("k"),))),
 ]
 
 
@@ -71,7 +100,39 @@ def test_layout() -> None:
     assert encode_command(Delete("k")) == b"D\x00\x00\x00\x01k"
 
 
-@given(st.sampled_from([b"S", b"D", b""]), st.binary(max_size=40))
+def test_layout_of_transactions() -> None:
+    """
+    So is that of conditions, of each list of operations, and of a token.
+    """
+    conditions = (
+        Exists("a"),
+        Absent("b"),
+        HasValue("c", "vv"),
+        ChangedAt("d", (1, 258)),
+        NotChangedAt("e", ()),
+    )
+    command = Transaction(conditions, (Set((("k", "v"),)), Get("g")), (Delete("d"),))
+    encoded = (
+        b"T\x00\x00\x00\x05"
+        b"E\x00\x00\x00\x01a"
+        b"A\x00\x00\x00\x01b"
+        b"V\x00\x00\x00\x01c\x00\x00\x00\x02vv"
+        b"I\x00\x00\x00\x01d\x00\x00\x00\x02"
+        b"\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x02"
+        b"N\x00\x00\x00\x01e\x00\x00\x00\x00"
+        b"\x00\x00\x00\x02"
+        b"S\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01kv"
+        b"G\x00\x00\x00\x01g"
+        b"\x00\x00\x00\x01"
+        b"D\x00\x00\x00\x01d"
+    )
+    assert encode_command(command) == encoded
+    assert encode_command(Once("tok", command)) == b"O\x00\x00\x00\x03tok" + encoded
+
+
+@given(
+    st.sampled_from([b"S", b"D", b"T", b"O\0\0\0\x01t", b""]), st.binary(max_size=40)
+)
 @settings(max_examples=300, deadline=None)
 def test_any_bytes(kind: bytes, rest: bytes) -> None:
     """
@@ -84,7 +145,7 @@ def test_any_bytes(kind: bytes, rest: bytes) -> None:
     assert encode_command(command) == kind + rest
 
 
-@pytest.mark.parametrize("command", [EXAMPLES[2], EXAMPLES[3], EXAMPLES[6]])
+@pytest.mark.parametrize("command", [*EXAMPLES[2:4], *EXAMPLES[6:]])
 def test_every_truncation(command: Command) -> None:
     """
     A command that breaks off anywhere is refused.
@@ -111,6 +172,20 @@ def test_every_truncation(command: Command) -> None:
         (b"D\x00\x00\x00\x05abcd", "breaks off"),
         (b"D\x00\x00\x00\x01\xc3", "UTF-8"),
         (b"D\x00\x00\x00\x01ab", "1 bytes follow"),
+        (b"G\x00\x00\x00\x01a", "does not know the command"),
+        (b"T\x00\x00\x00\x01", "breaks off"),
+        (b"T\x00\x00\x00\x01X\x00\x00\x00\x00", "does not know the condition"),
+        (b"T\x00\x00\x00\x01I\x00\x00\x00\x00\xff\xff\xff\xff", "in the indexes"),
+        (b"T\xff\xff\xff\xff", "breaks off"),
+        (b"T" + bytes(4) + b"\xff\xff\xff\xff", "breaks off"),
+        (b"T" + bytes(4) + b"\x00\x00\x00\x01X", "does not know the operation"),
+        (b"T" + bytes(4) + b"\x00\x00\x00\x01T" + bytes(12), "the operation"),
+        (b"T" + bytes(12) + b"more", "4 bytes follow"),
+        (b"O\x00\x00\x00\x00S\x00\x00\x00\x00", "a token is"),
+        (b"O\x00\x00\x00\x01 S\x00\x00\x00\x00", "a token is"),
+        (b"O\x00\x00\x00\x81" + b"t" * 129 + b"S\x00\x00\x00\x00", "a token is"),
+        (b"O\x00\x00\x00\x01t", "breaks off"),
+        (b"O\x00\x00\x00\x01tO\x00\x00\x00\x01tS\x00\x00\x00\x00", "the command b'O'"),
     ],
 )
 def test_malformed(data: bytes, why: str) -> None:
@@ -122,7 +197,16 @@ def test_malformed(data: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [Set((("\ud800", "v"),)), Set((("k", "\udfff"),)), Delete("\udc80")]
+    "command",
+    [
+        Set((("\ud800", "v"),)),
+        Set((("k", "\udfff"),)),
+        Delete("\udc80"),
+        Once("t", Delete("\udc80")),
+        Transaction((Exists("\udc80"),), ()),
+        Transaction((HasValue("k", "\udc80"),), ()),
+        Transaction((), (), (Get("\udc80"),)),
+    ],
 )
 def test_text_without_a_byte_form(command: Command) -> None:
     """
@@ -130,3 +214,21 @@ def test_text_without_a_byte_form(command: Command) -> None:
     """
     with pytest.raises(CodecError, match="Unicode"):
         encode_command(command)
+
+
+@pytest.mark.parametrize("token", ["", "a b", "é", "a\n", "\x7f", "t" * 129])
+def test_tokens_that_are_none(token: str) -> None:
+    """
+    A token is 1 to 128 visible letters; another one is refused before it is logged.
+    """
+    with pytest.raises(CodecError, match="a token is"):
+        encode_command(Once(token, Delete("k")))
+
+
+def test_numbers_that_are_too_large() -> None:
+    """
+    No index is larger than 64 bits, or negative.
+    """
+    for index in (2**64, -1):
+        with pytest.raises(CodecError, match="too large"):
+            encode_command(Transaction((ChangedAt("k", (index,)),), ()))

@@ -5,6 +5,7 @@ The byte form of a snapshot: what is written comes back, and nothing else gets i
 from __future__ import annotations
 
 import struct
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,14 @@ from hypothesis import strategies as st
 
 from hraftd.codec import CodecError
 from hraftd.kv import snapshot
-from hraftd.kv.commands import Set, encode_command
+from hraftd.kv.commands import (
+    Delete,
+    Get,
+    Once,
+    Set,
+    Transaction,
+    encode_command,
+)
 from hraftd.kv.snapshot import PIECE_BYTES, PIECE_KEYS
 from hraftd.kv.store import KeyValueStore, Versioned
 
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
     from hraftd.interfaces import Restoration
 
 #: The first piece of a state without keys.
-EMPTY = b"\x01" + bytes(8) + bytes(4)
+EMPTY = b"\x02" + bytes(16) + b"K" + bytes(4)
 
 
 def filled(pairs: dict[str, str], index: int = 1) -> KeyValueStore:
@@ -40,29 +48,100 @@ def record(key: bytes, value: bytes, index: bytes = bytes(8)) -> bytes:
     return struct.pack(">II", len(key), 8 + len(value)) + key + index + value
 
 
-def header(count: int) -> bytes:
+def header(count: int, tokens: int = 0) -> bytes:
     """
-    Return how the first of the pieces begins that have so many keys.
+    Return how the first of the pieces begins that have so many keys and tokens.
     """
-    return struct.pack(">BQ", 1, count)
+    return struct.pack(">BQQ", 2, count, tokens)
 
 
-def part(*records: bytes) -> bytes:
+def part(*records: bytes, kind: bytes = b"K") -> bytes:
     """
     Return a piece that is not the first.
     """
-    return struct.pack(">I", len(records)) + b"".join(records)
+    return kind + struct.pack(">I", len(records)) + b"".join(records)
+
+
+def token_record(token: bytes, index: int, result: bytes = b"n") -> bytes:
+    """
+    Return one token in a piece.
+    """
+    content = struct.pack(">Q", index) + b"d" * 16 + result
+    return struct.pack(">II", len(token), len(content)) + token + content
+
+
+def tokens(*records: bytes) -> bytes:
+    """
+    Return a piece that has tokens.
+    """
+    return part(*records, kind=b"T")
 
 
 def test_layout() -> None:
     """
     The layout is fixed: it lies on disks, and other versions of hraftd read it.
     """
-    assert [*filled({"é": "vv"}, 258).snapshot()] == [
-        b"\x01\x00\x00\x00\x00\x00\x00\x00\x01"
-        b"\x00\x00\x00\x01"
+    store = filled({"é": "vv"}, 258)
+    first = (
+        b"K\x00\x00\x00\x01"
         b"\x00\x00\x00\x02\x00\x00\x00\x0a\xc3\xa9\x00\x00\x00\x00\x00\x00\x01\x02vv"
+    )
+    assert [*store.snapshot()] == [
+        b"\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00" + first
     ]
+    command = encode_command(Once("t", Delete("no such key")))
+    store.apply(259, command)
+    assert [*store.snapshot()] == [
+        b"\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01" + first,
+        b"T\x00\x00\x00\x01"
+        b"\x00\x00\x00\x01\x00\x00\x00\x19t\x00\x00\x00\x00\x00\x00\x01\x03"
+        + blake2b(command, digest_size=16).digest()
+        + b"f",
+    ]
+
+
+def test_former_format() -> None:
+    """
+    A snapshot from before there were tokens is still read.
+    """
+    store = filled({"old": "1"})
+    restoration = store.restore()
+    former = b"\x01" + struct.pack(">Q", 3)
+    restoration.add(former + part(record(b"a", b"1", b"\0\0\0\0\0\0\0\x07"))[1:])
+    restoration.add(part(record(b"b", b"2"), record(b"c", b"3"))[1:])
+    restoration.finish()
+    assert len(store) == 3
+    assert store.get("a") == Versioned("1", 7)
+    assert store.get("c") == Versioned("3", 0)
+    assert store.tokens == 0
+
+
+def test_former_format_without_keys() -> None:
+    """
+    Even an empty one.
+    """
+    store = filled({"old": "1"})
+    restoration = store.restore()
+    restoration.add(b"\x01" + bytes(8) + bytes(4))
+    restoration.finish()
+    assert len(store) == 0
+
+
+def test_tokens_without_keys() -> None:
+    """
+    A state may have tokens and nothing else; the first piece is then theirs.
+    """
+    store = KeyValueStore()
+    command = encode_command(Once("t", Delete("no such key")))
+    first = store.apply(7, command)
+    [piece] = store.snapshot()
+    assert piece.startswith(header(0, 1) + b"T")
+    copy = filled({"old": "1"})
+    restoration = copy.restore()
+    restoration.add(piece)
+    restoration.finish()
+    assert (len(copy), copy.tokens) == (0, 1)
+    assert copy.apply(8, command) == first == {"first": 7, "result": False}
 
 
 def test_empty_store() -> None:
@@ -86,7 +165,7 @@ def test_bytes_of_a_piece() -> None:
     store = filled({str(number): "v" * 1000 for number in range(1000)})
     pieces = [*store.snapshot()]
     sizes = [len(piece) for piece in pieces]
-    assert max(sizes) <= PIECE_BYTES + 13
+    assert max(sizes) <= PIECE_BYTES + 5
     assert min(sizes[:-1]) > PIECE_BYTES - 1100
     copy = KeyValueStore()
     restoration = copy.restore()
@@ -104,7 +183,7 @@ def test_keys_of_a_piece() -> None:
     store = filled({str(number): "" for number in range(2 * PIECE_KEYS + 1)})
     counts = [
         int.from_bytes(piece[start : start + 4], "big")
-        for piece, start in zip(store.snapshot(), (9, 0, 0), strict=True)
+        for piece, start in zip(store.snapshot(), (18, 1, 1), strict=True)
     ]
     assert counts == [PIECE_KEYS, PIECE_KEYS, 1]
 
@@ -139,12 +218,14 @@ def test_pieces_in_another_order() -> None:
     [
         ([b""], "lacks its format"),
         ([b"\x00"], "format 0"),
-        ([part(record(b"a", b""))], "format 0"),
-        ([b"\x02" + bytes(100)], "format 2, this version reads 1"),
+        ([part(record(b"a", b""))], "format 75"),
+        ([b"\x03" + bytes(100)], "format 3, this version reads 1 to 2"),
         ([b"\x01"], "breaks off in its header"),
-        ([header(1)], "breaks off"),
-        ([header(1) + b"\0\0\0"], "breaks off"),
-        ([header(1) + b"\0\0\0\x01" + bytes(7)], "breaks off"),
+        ([b"\x02" + bytes(15)], "breaks off in its header"),
+        ([header(1)], "unknown kind: b''"),
+        ([header(1) + b"X" + bytes(4)], "unknown kind: b'X'"),
+        ([header(1) + b"K\0\0\0"], "breaks off"),
+        ([header(1) + b"K\0\0\0\x01" + bytes(7)], "breaks off"),
         ([header(1) + part(record(b"a", b"value")[:-1])], "breaks off in a record"),
         ([header(1) + part(struct.pack(">II", 2**32 - 1, 8))], "breaks off in a rec"),
         ([header(1) + part(struct.pack(">II", 1, 2**32 - 1))], "breaks off in a rec"),
@@ -155,9 +236,27 @@ def test_pieces_in_another_order() -> None:
         ([header(1) + part(record(b"k", b"\xed\xa0\x80"))], "not UTF-8"),
         ([header(2) + part(record(b"k", b"1"), record(b"k", b"2"))], "'k' comes twice"),
         ([header(2) + part(record(b"k", b"")), part(record(b"k", b""))], "twice"),
-        ([header(2) + part(record(b"k", b"")), b""], "breaks off"),
-        ([EMPTY, EMPTY], "too short"),
-        ([header(2) + part(record(b"k", b"")), EMPTY], "too short"),
+        ([header(2) + part(record(b"k", b"")), b""], "unknown kind"),
+        ([EMPTY, EMPTY], "unknown kind"),
+        ([header(2) + part(record(b"k", b"")), EMPTY], "unknown kind"),
+        ([header(0, 1) + tokens(token_record(b"t", 0))], "not in the order"),
+        ([header(0, 1) + tokens(token_record(b"t", 1, b""))], "too short"),
+        ([header(0, 1) + tokens(token_record(b"t", 1, b"x"))], "kind of value"),
+        ([header(0, 1) + tokens(token_record(b"", 1))], "no token"),
+        ([header(0, 1) + tokens(token_record(b"a b", 1))], "no token"),
+        ([header(0, 1) + tokens(token_record(b"\xff", 1))], "no token"),
+        ([header(0, 1) + tokens(token_record(b"t" * 129, 1))], "no token"),
+        (
+            [header(0, 2) + tokens(token_record(b"t", 1), token_record(b"t", 2))],
+            "'t' comes twice",
+        ),
+        (
+            [
+                header(0, 2) + tokens(token_record(b"t", 2)),
+                tokens(token_record(b"u", 2)),
+            ],
+            "'u' is not in the order",
+        ),
     ],
 )
 def test_malformed_piece(pieces: list[bytes], why: str) -> None:
@@ -187,6 +286,11 @@ def test_malformed_piece(pieces: list[bytes], why: str) -> None:
         ([header(0) + part(record(b"a", b""))], "1 keys and should have 0"),
         ([header(1) + part(record(b"a", b"")), part(record(b"b", b""))], "2 keys"),
         ([header(2**64 - 1) + part()], "should have 18446744073709551615"),
+        ([header(0, 1) + part()], "0 tokens of 1"),
+        (
+            [header(0, 1) + tokens(token_record(b"t", 1), token_record(b"u", 2))],
+            "2 tok",
+        ),
     ],
 )
 def test_wrong_number_of_keys(pieces: list[bytes], why: str) -> None:
@@ -219,13 +323,16 @@ def test_nothing_gets_in_afterwards() -> None:
     assert store.get("a") == Versioned("", 0)
 
 
-def three_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+def four_pieces(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """
-    Return a snapshot of a few keys.
+    Return a snapshot of a few keys and tokens.
     """
     monkeypatch.setattr(snapshot, "PIECE_KEYS", 2)
-    pieces = [*filled({"a": "1", "é": "ж", "": "", "d": "4", "e": "5"}).snapshot()]
-    assert len(pieces) == 3
+    store = filled({"a": "1", "é": "ж", "": "", "d": "4", "e": "5"})
+    store.apply(2, encode_command(Once("t", Delete("no such key"))))
+    store.apply(3, encode_command(Once("u", Transaction((), (Get("é"),)))))
+    pieces = [*store.snapshot()]
+    assert len(pieces) == 4
     return pieces
 
 
@@ -243,7 +350,7 @@ def test_every_truncation(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     A piece that breaks off anywhere is refused.
     """
-    pieces = three_pieces(monkeypatch)
+    pieces = four_pieces(monkeypatch)
     for number, piece in enumerate(pieces):
         for length in range(len(piece)):
             restoration = add_all_but(pieces, number)
@@ -253,10 +360,10 @@ def test_every_truncation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_every_flipped_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     """
-    A flipped bit in a piece changes a key, a value or an index, or is refused; it
+    A flipped bit in a piece changes a name, a value or an index, or is refused; it
     never ends in any other way.
     """
-    pieces = three_pieces(monkeypatch)
+    pieces = four_pieces(monkeypatch)
     outcomes = set()
     for number, piece in enumerate(pieces):
         for bit in range(8 * len(piece)):
@@ -274,7 +381,7 @@ def test_every_flipped_bit(monkeypatch: pytest.MonkeyPatch) -> None:
                 assert len(store) == 0
             else:
                 outcomes.add("taken")
-                assert len(store) == 5
+                assert (len(store), store.tokens) == (5, 2)
                 assert sum(map(len, store.snapshot())) == sum(map(len, pieces))
     assert outcomes == {"refused", "taken"}
 

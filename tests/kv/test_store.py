@@ -21,9 +21,10 @@ from zope.interface.verify import verifyObject
 
 from hraftd.codec import CodecError
 from hraftd.interfaces import IStateMachine
-from hraftd.kv import snapshot, store
+from hraftd.kv import ordered, snapshot
 from hraftd.kv.commands import Delete, Set, encode_command
-from hraftd.kv.store import BUCKETS, KeyValueStore, Versioned
+from hraftd.kv.records import Listing
+from hraftd.kv.store import KeyValueStore, Versioned
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -240,7 +241,7 @@ class _Held:
         """
         Apply commands, as a server does that goes on.
         """
-        for _ in range(2 * BUCKETS):
+        for _ in range(100):
             self._index += 1
             self.store.apply(self._index, encode_command(Delete("none")))
             self.look()
@@ -285,7 +286,7 @@ def test_old_state_is_let_go_by_the_next_restore(held: _Held) -> None:
     """
     restore(held.store, KeyValueStore().snapshot())
     held.look()
-    pieces = [struct.pack(">BQI", 1, 0, 0)] + [bytes(4)] * (2 * BUCKETS)
+    pieces = [struct.pack(">BQI", 1, 0, 0)] + [bytes(4)] * 100
     restoration = held.store.restore()
     for piece in pieces:
         restoration.add(piece)
@@ -346,7 +347,6 @@ def test_copies_once_for_a_snapshot(
     Keys are copied for a snapshot before the first change to one of them, not with
     each change, and not at all once they are read.
     """
-    monkeypatch.setattr(store, "BUCKETS", 1)
     monkeypatch.setattr(snapshot, "PIECE_KEYS", 999)
 
     def peak_of_a_change() -> int:
@@ -365,6 +365,8 @@ def test_copies_once_for_a_snapshot(
     assert next(pieces)
     assert peak_of_a_change() > 20_000
     pieces.close()
+    # Lets go of what the view had, which would hide a copy made at the same time.
+    peak_of_a_change()
     pieces = crowded.snapshot()
     assert next(pieces)
     assert next(pieces)
@@ -376,8 +378,9 @@ class SnapshotMachine(RuleBasedStateMachine):
     Commands between a snapshot's beginning, its pieces, its end and its restore.
     """
 
-    #: Few, so that keys meet in one, or as many as there are.
-    buckets = 3
+    #: Keys in a leaf: so few that there are many, or so many that there is one.
+    leaf_keys = 2
+    leaf_bytes = 64 * 1024
 
     def __init__(self) -> None:
         """
@@ -385,7 +388,8 @@ class SnapshotMachine(RuleBasedStateMachine):
         """
         super().__init__()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(store, "BUCKETS", self.buckets)
+        self._patch.setattr(ordered, "LEAF_KEYS", self.leaf_keys)
+        self._patch.setattr(ordered, "LEAF_BYTES", self.leaf_bytes)
         self._patch.setattr(snapshot, "PIECE_KEYS", 2)
         self.store = KeyValueStore()
         self.model: dict[str, Versioned] = {}
@@ -474,24 +478,36 @@ class SnapshotMachine(RuleBasedStateMachine):
     @invariant()
     def holds_what_it_should(self) -> None:
         """
-        See that the store holds what the commands left in it.
+        See that the store holds what the commands left in it, in order.
         """
         assert content(self.store) == self.model
+        page = self.store.page("", None, 100)
+        assert page == Listing(tuple(sorted(self.model.items())), more=False)
 
 
-class ManyBuckets(SnapshotMachine):
+class OneLeaf(SnapshotMachine):
     """
-    The same with a bucket for each key.
+    The same with all keys in one leaf.
     """
 
-    buckets = 64
+    leaf_keys = 1024
+
+
+class SmallLeaves(SnapshotMachine):
+    """
+    The same with leaves that are full for the bytes they have.
+    """
+
+    leaf_keys = 1024
+    leaf_bytes = 40
 
 
 TestSnapshots = SnapshotMachine.TestCase
+TestSnapshotsInOneLeaf = OneLeaf.TestCase
+TestSnapshotsInSmallLeaves = SmallLeaves.TestCase
 TestSnapshots.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None
 )
-TestSnapshotsInManyBuckets = ManyBuckets.TestCase
-TestSnapshotsInManyBuckets.settings = settings(
+TestSnapshotsInOneLeaf.settings = TestSnapshotsInSmallLeaves.settings = settings(
     max_examples=30, stateful_step_count=40, deadline=None
 )

@@ -180,9 +180,9 @@ class OutcomeTests(AskingTestCase):
         assert len(self.flushLoggedErrors(ZeroDivisionError)) == 1
         self.events.clear()
 
-    def test_outcome_that_is_no_json(self) -> None:
+    def test_outcome_that_is_no_plain_value(self) -> None:
         """
-        So is what a state machine returned and no JSON can say.
+        So is what a state machine returned and cannot be told.
         """
         self.leader.decide = lambda _: succeed(Applied(1, object()))
         self.failureResultOf(self.ask(), NotConnected)

@@ -4,6 +4,7 @@ What a server asks the leader for its clients, as bytes and back.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -105,12 +106,45 @@ def test_outcome_too_large() -> None:
         outcome_of(Applied(7, "x" * MAX_PACKED))
 
 
+def test_largest_outcome_of_a_transaction() -> None:
+    """
+    All that a transaction may get fits, whatever letters it is made of: JSON would need
+    six bytes for each of these.
+    """
+    values = ["\x00" * (1 << 20)] * 8
+    outcome = Applied(7, {"succeeded": True, "results": [[each, 1] for each in values]})
+    box = ClientRequest.makeResponse(outcome_of(outcome), None)
+    assert read_outcome(ClientRequest.parseResponse(sent(box), None)) == outcome
+
+
+def test_outcome_that_is_no_plain_value() -> None:
+    """
+    A state machine that returns anything else is a fault here, not a peer's.
+    """
+    with pytest.raises(TypeError, match="object is not a plain value"):
+        outcome_of(Applied(7, [object()]))
+
+
+@pytest.mark.parametrize("result", [None, True, False])
+def test_outcomes_as_the_first_servers_wrote_them(result: object) -> None:
+    """
+    What servers could be told before is told in the same bytes: while a cluster is
+    upgraded, old and new ones pass writes on to each other.
+    """
+    text = json.dumps(result).encode()
+    assert outcome_of(Applied(7, result)) == {"index": 7, "result": text}
+    assert read_outcome({"index": 7, "result": text}) == Applied(7, result)
+
+
 @pytest.mark.parametrize(
     "results",
     [
         {"index": 1, "result": b""},
         {"index": 1, "result": b"\xff"},
         {"index": 1, "result": b"[" * 1_000_000},
+        {"index": 1, "result": b"\x01" + b"l\0\0\0\x01" * 200_000},
+        {"index": 1, "result": b"\x01"},
+        {"index": 1, "result": b"\x02n"},
         {"index": 1, "result": b"9" * 100_000},
         {"index": 1, "result": b"{} {}"},
         {"result": b"{}"},

@@ -556,7 +556,7 @@ class RequestTests(InboundTestCase):
             serving.callback(outcome)
         self.network.settle()
         assert [self.successResultOf(answer) for answer in answers] == [
-            {"index": 8, "result": b'"x"'},
+            {"index": 8, "result": b"\x01s\0\0\0\x01x"},
             {"index": 7},
             {"index": 9},
             {"index": 10},

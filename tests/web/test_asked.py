@@ -11,7 +11,14 @@ import pytest
 from hraftd.forwarding import OnFollower
 from hraftd.reads import Consistency, ReadLevel
 from hraftd.web.answers import Refusal
-from hraftd.web.asked import consistency, id_in_path, on_follower, segments
+from hraftd.web.asked import (
+    Page,
+    consistency,
+    id_in_path,
+    on_follower,
+    page,
+    segments,
+)
 
 
 def with_query(query: str) -> SimpleNamespace:
@@ -187,3 +194,41 @@ def test_no_consistency(query: str, default: ReadLevel, part: str) -> None:
         consistency(with_query(query), default)
     assert refused.value.code == 400
     assert part in refused.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "level"),
+    [
+        ("", Page("", None, 100), ReadLevel.NONE),
+        (
+            "prefix=a%2Fb&after=%C3%A9&limit=1000",
+            Page("a/b", "é", 1000),
+            ReadLevel.NONE,
+        ),
+        ("limit=1&level=strong", Page("", None, 1), ReadLevel.STRONG),
+        ("prefix=&after=", Page("", None, 100), ReadLevel.NONE),
+        ("after=+", Page("", " ", 100), ReadLevel.NONE),
+    ],
+)
+def test_page(query: str, expected: Page, level: ReadLevel) -> None:
+    """
+    Which keys a listing is to have, and how fresh it is to be.
+    """
+    found = page(with_query(query), ReadLevel.NONE)
+    assert found == (expected, Consistency(level))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=1001", "limit=+1", "limit=1.0", "limit=%D9%A1", "limit="),
+        *("limit=1&limit=1", "after=%ff", "Prefix=a", "freshness=x"),
+    ],
+)
+def test_no_page(query: str) -> None:
+    """
+    What cannot be one is refused.
+    """
+    with pytest.raises(Refusal) as refused:
+        page(with_query(query), ReadLevel.NONE)
+    assert refused.value.code == 400

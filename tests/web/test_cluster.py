@@ -685,7 +685,7 @@ class RoutingTests(AgainstScript):
         for path in (
             *("/", "/favicon.ico", "/keys", "/status/x", "/join/x", "/Key"),
             *("/nodes/", "/nodess", "/leader/", "/leader/x", "/snapshot/x"),
-            *("/metrics", "/healthz", "/readyz", "/txn"),
+            *("/metrics", "/healthz", "/readyz", "/txn/", "/txn/x"),
             *("/watch", "/backup", "/restore"),
         ):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):

@@ -48,12 +48,12 @@ if TYPE_CHECKING:
     from hraftd.leader_requests import Assurance
     from hraftd.raft.configuration import Server
 
-CODES = {200, 307, 400, 404, 405, 409, 413, 421, 503, 504}
+CODES = {200, 304, 307, 400, 404, 405, 409, 412, 413, 421, 503, 504}
 LIMITS = Limits(max_key_bytes=20, max_value_bytes=40, max_body_bytes=300)
 NOT_DONE = [
     *(NotLeader(LEADER), NotLeader(None), LeadershipLost("x"), Stopped("x"), None),
 ]
-WRITTEN = [Applied(1, None), Overloaded("x"), *NOT_DONE]
+NOT_WRITTEN = [Overloaded("x"), *NOT_DONE]
 JOINED = [
     *(7, MembershipConflict("x"), ChangeInProgress("x"), UnreachableServer("x")),
     *NOT_DONE,
@@ -68,10 +68,23 @@ TAKEN = [Snapshot(1, 1, Configuration(), 9, b""), SnapshotImpossible("x"), None]
 #: What may become of anything that is passed on.
 PASSED_ON = [NotReached("x"), ConnectionLost(), Overloaded("x"), *NOT_DONE]
 
-METHODS = [b"GET", b"GET", b"HEAD", b"POST", b"POST", b"DELETE", b"PUT", b"get", b"#"]
+METHODS = [
+    *(
+        b"GET",
+        b"GET",
+        b"HEAD",
+        b"POST",
+        b"POST",
+        b"DELETE",
+        b"PUT",
+        b"PUT",
+        b"get",
+        b"#",
+    ),
+]
 STEMS = [
     *(b"/key", b"/key/", b"/key/foo", b"/status", b"/join", b"/", b"*", b"http://x"),
-    *(b"/nodes", b"/nodes/", b"/nodes/node1", b"/leader", b"/snapshot"),
+    *(b"/nodes", b"/nodes/", b"/nodes/node1", b"/leader", b"/snapshot", b"/txn"),
 ]
 PIECES = [
     *(b"/", b"//", b"%2f", b"%", b"%ff", b"%00", b"%C3%A9", b"+", b"foo", b".."),
@@ -88,6 +101,13 @@ HEADERS = [
     b"Accept-Encoding: gzip",
     b"Content-Encoding: gzip",
     b"X",
+    b"If-Match: *",
+    b'If-Match: "3", W/"4"',
+    b"If-Match: 3",
+    b"If-None-Match: *",
+    b'If-None-Match: "1", "2", "3"',
+    b"Idempotency-Key: token",
+    b"Idempotency-Key: \xff",
 ]
 BODIES = [
     *(b'{"foo": "bar"}', b'{"a": "1", "b": "2"}', b'{"a": "1", "a": "1"}', b"{}"),
@@ -115,6 +135,17 @@ SENSIBLE = [
     (b"POST", b"/leader?forward", b""),
     (b"GET", b"/leader", b""),
     (b"POST", b"/snapshot", b""),
+    (b"PUT", b"/key/foo", b"value"),
+    (b"PUT", b"/key/foo?forward", b"\xff"),
+    (b"GET", b"/key?prefix=f&limit=2&after=a&level=weak", b""),
+    (b"GET", b"/key?limit=0", b""),
+    (b"POST", b"/txn", b'{"then": [{"get": "foo"}]}'),
+    (
+        b"POST",
+        b"/txn?forward",
+        b'{"if": [{"key": "foo", "index": 3}, {"key": "a", "exists": false}],'
+        b'"then": [{"set": "a", "value": "b"}], "else": [{"delete": "foo"}]}',
+    ),
 ]
 
 
@@ -134,7 +165,8 @@ class FickleServer(ScriptedServer):
         """
         See :class:`ScriptedServer`.
         """
-        self._or_passed_on(WRITTEN)
+        applied = Applied(1, KeyValueStore().apply(1, command))
+        self._or_passed_on([applied, *NOT_WRITTEN])
         return super().propose(command)
 
     def add_server(self, newcomer: Server) -> Deferred:
@@ -213,7 +245,8 @@ def check(data: bytes) -> Iterator[int]:
         code = int(status.split(b" ")[1])
         headers = dict(line.split(b": ", 1) for line in lines)
         assert code in CODES
-        assert headers[b"Content-Type"] == b"application/json"
+        assert code == 304 or headers[b"Content-Type"] == b"application/json"
+        assert (code == 304) <= (b"ETag" in headers)
         assert (code == 405) == (b"Allow" in headers)
         assert (code == 503) == (b"Retry-After" in headers)
         assert (code == 307) == (b"Location" in headers)
