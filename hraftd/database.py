@@ -23,6 +23,7 @@ from hraftd.sqlite_file import run_transaction
 from hraftd.tables import (
     FORMAT,
     Meta,
+    has_snapshots,
     read_hard_state,
     update_hard_state,
     update_meta,
@@ -82,7 +83,7 @@ class Database:
         meta = self._file.read_meta(connection)
         hard_state = read_hard_state(connection)
         latest = (
-            snapshot_tables.read_snapshot(connection) if meta.format == FORMAT else None
+            snapshot_tables.read_snapshot(connection) if has_snapshots(meta) else None
         )
         snapshot = None if latest is None else latest.snapshot
         if latest is not None:
@@ -91,7 +92,7 @@ class Database:
         # All has been looked at, and nothing was written before.
         self._file.empty_wal(connection)
         if meta.format != FORMAT:
-            run_transaction(connection, [*upgrade_tables(meta)])
+            run_transaction(connection, [*upgrade_tables(meta, hard_state)])
         self._snapshots = Generations(latest)
         self._snapshots.garbage += [
             generation

@@ -13,8 +13,9 @@ has the right name but lacks anything is damaged, never new, and a server cannot
 mistake its lost vote for one that it never gave.
 
 Durability: write-ahead log with ``synchronous=FULL``, so a transaction is on the disk
-when its statement returns. SQLite syncs the directory for a new ``-wal`` file, but
-neither for the database nor for the data directory itself; that is done here.
+when its statement returns. SQLite syncs the directory for a new ``-wal`` file, without
+a look at whether that worked, and neither for the database nor for the data directory
+itself; that is done here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,15 @@ from hraftd.sqlite_file import (
     run_transaction,
     sync_directory,
 )
-from hraftd.tables import FORMAT, Meta, UnknownFormat, create_tables, read_meta
+from hraftd.sync_mark import SyncMark
+from hraftd.tables import (
+    FORMAT,
+    OLDEST_FORMAT,
+    Meta,
+    UnknownFormat,
+    create_tables,
+    read_meta,
+)
 from hraftd.wal import describe_damage
 
 if TYPE_CHECKING:
@@ -68,6 +77,9 @@ class DatabaseFile:
         #: The database itself, for messages.
         self.path = self._directory / "hraftd.sqlite3"
         self._wal_path = self.path.with_name(self.path.name + "-wal")
+        self._mark = SyncMark(self.path)
+        #: Whether a mark is there, or may come back.
+        self._may_be_marked = True
         #: ``None`` while it is not open.
         self.connection: sqlite3.Connection | None = None
         self._failure: str | None = None
@@ -93,6 +105,8 @@ class DatabaseFile:
         connection, self.connection = self.connection, None
         if connection is not None:
             # All that was promised is durable already; what fails here is tidying.
+            with suppress(OSError):
+                self._remove_mark()
             with suppress(sqlite3.Error):
                 connection.close()
 
@@ -151,7 +165,7 @@ class DatabaseFile:
         except UnknownFormat as error:
             raise StorageError(
                 f"{self.path} is of format version {error} and this hraftd reads only "
-                f"{FORMAT - 1} and {FORMAT}; start the hraftd that wrote it, or use "
+                f"{OLDEST_FORMAT} to {FORMAT}; start the hraftd that wrote it, or use "
                 "another directory"
             ) from error
         if meta.node_id != self._node_id:
@@ -166,8 +180,27 @@ class DatabaseFile:
         Move all of the write-ahead log into the database.
 
         After this, nothing is ever written over a torn tail, so that its frames
-        cannot be taken for those of a later transaction.
+        cannot be taken for those of a later transaction. And the write-ahead log,
+        empty as it is, has a name for good.
         """
+        # Also if there was none: for the name of the write-ahead log.
+        self._may_be_marked = True
+        self._remove_mark()
+        self._checkpoint(connection)
+
+    def _remove_mark(self) -> None:
+        """
+        See that no mark is left, not even after a power cut.
+
+        To be done before the write-ahead log is emptied: an older mark would come back
+        then, and its page have been replaced since.
+        """
+        if self._may_be_marked:
+            self._mark.remove()
+            sync_directory(self._directory)
+            self._may_be_marked = False
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise self._in_use()
@@ -183,6 +216,8 @@ class DatabaseFile:
             connection.execute(*statements[0])
         elif statements:
             run_transaction(connection, statements)
+        self._may_be_marked = True
+        self._mark.advance()
         self.bound_wal(connection)
 
     def bound_wal(self, connection: sqlite3.Connection) -> None:
@@ -192,6 +227,7 @@ class DatabaseFile:
         Also fails, as it must, if somebody has deleted the file meanwhile.
         """
         if self._wal_path.stat().st_size > _WAL_LIMIT:
+            self._remove_mark()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def _is_there(self) -> bool:
@@ -224,6 +260,8 @@ class DatabaseFile:
             is_first = not self.path.exists()
             if is_first:
                 run_transaction(connection, [*create_tables(Meta(self._node_id))])
+                # Closing does this too, but does not say if it fails.
+                self._checkpoint(connection)
         if is_first:
             os.replace(new_file, self.path)
             sync_directory(self._directory)
@@ -235,14 +273,25 @@ class DatabaseFile:
         """
         Look for damage that SQLite takes for the end of the write-ahead log.
         """
-        if describe_damage(self._wal_path) is None:
+        synced = self._mark.read()
+        is_gone = synced is not None and self._mark.is_all_there_is(synced)
+        if not is_gone and describe_damage(self._wal_path, synced) is None:
             return
         # Perhaps another process is writing it this very moment.
         if is_in_use(self.path):
             raise self._in_use()
-        damage = describe_damage(self._wal_path)
+        synced = self._mark.read()
+        damage = describe_damage(self._wal_path, synced)
         if damage is not None:
             raise Damage(f"in {self._wal_path.name}, {damage}")
+        if (
+            synced is not None
+            and self._mark.is_all_there_is(synced)
+            and not self._mark.is_in_database(synced)
+        ):
+            raise Damage(
+                f"{self._wal_path.name} is missing or not the one that was written"
+            )
 
     def explain_refusal(self, error: Exception) -> StorageError:
         """

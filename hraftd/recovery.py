@@ -23,7 +23,7 @@ from contextlib import closing, contextmanager
 from hashlib import blake2b
 from typing import TYPE_CHECKING, assert_never
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from hraftd.addresses import is_wildcard, parse_address
 from hraftd.database import Database
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hraftd.interfaces import Stored
+    from hraftd.raft.messages import HardState
 
 __all__ = ["CannotRecover", "StoppedNode", "read_members", "stopped_node"]
 
@@ -165,6 +166,7 @@ class StoppedNode:
     last_term: int
     #: The state with all of its entries applied.
     store: KeyValueStore
+    _hard_state: HardState
     _database: Database = field(repr=False)
 
     def replace_members(self, configuration: Configuration) -> None:
@@ -188,6 +190,8 @@ class StoppedNode:
         )
         # Nothing stays of the log: its configurations must not count any more.
         self._database.compact(snapshot, 0, 0)
+        # It may have been catching up; what it has is what there is now.
+        self._database.write(evolve(self._hard_state, votes_from=0), [], None)
 
     def check_is_among(self, configuration: Configuration) -> None:
         """
@@ -278,6 +282,7 @@ def _read(node_id: str, database: Database, stored: Stored) -> StoppedNode:
         last_index,
         last_term,
         store,
+        stored.hard_state,
         database,
     )
 

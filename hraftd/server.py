@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, assert_never
 from attrs import frozen
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError, fail, succeed
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -64,7 +63,7 @@ from hraftd.status import TICK, MemberStatus, Status, describe
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from twisted.internet.interfaces import IReactorTime
+    from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
     from hraftd.interfaces import IPeers, IStateMachine, IStorage
     from hraftd.leader_requests import LeaderRequest
@@ -130,6 +129,8 @@ class RaftServer(Service):
         self._clock = clock
         self._on_failure = on_failure
 
+        self._rng = rng or Random()
+
         stored = storage.load()
         restore_stored(stored, state_machine)
         self._admission = Admission(server_id, stored.cluster_id)
@@ -140,7 +141,7 @@ class RaftServer(Service):
             server_id,
             stored.hard_state,
             Log(stored.entries, stored.snapshot),
-            rng or Random(),
+            self._rng,
             timing,
         )
         self._last_applied = self._core.log.snapshot_index
@@ -170,15 +171,19 @@ class RaftServer(Service):
             restored=self._restored,
             failed=self._fail,
         )
-        self._ticked_at = 0.0
+        self._ticker: IDelayedCall | None = None
+        self._tick_due = self._ticked_at = 0.0
         self._turn_due = False
         self._failed = False
         self._draining = False
         self._led_term: int | None = None
         self._was_member = self.is_member
-        self._described = describe(self._core)
-        self._ticker = LoopingCall(self._tick)
-        self._ticker.clock = clock
+        #: What its description in the log is made of, as it was at the last turn.
+        self._standing: tuple[object, ...] = (
+            self._core.current_term,
+            self._core.role.__class__,
+            self._core.leader_id,
+        )
 
     # Starting and stopping.
 
@@ -189,15 +194,16 @@ class RaftServer(Service):
         :raises ValueError: if the storage held a log or a term already.
         """
         self._core.bootstrap(me)
-        self._admission.belong_to(str(uuid.uuid4()))
+        cluster_id = uuid.UUID(int=self._rng.getrandbits(128), version=4)
+        self._admission.belong_to(str(cluster_id))
 
     def startService(self) -> None:
         """
         Begin to count time, and to answer.
         """
         Service.startService(self)
-        self._ticked_at = self._clock.seconds()
-        self._ticker.start(TICK, now=False)
+        self._tick_due = self._ticked_at = self._clock.seconds()
+        self._await_tick()
         self._schedule_turn()
 
     def hand_over(self, seconds: float) -> Deferred[None]:
@@ -250,8 +256,9 @@ class RaftServer(Service):
         return done
 
     def _stop_answering(self, reason: str) -> None:
-        if self._ticker.running:
-            self._ticker.stop()
+        if self._ticker is not None:
+            self._ticker.cancel()
+            self._ticker = None
         self._snapshots.stop()
         # Who waits for a transfer goes on to be refused.
         self._transfers.fail(TransferFailed(reason))
@@ -281,6 +288,13 @@ class RaftServer(Service):
     @property
     def _works(self) -> bool:
         return bool(self.running) and not self._failed
+
+    @property
+    def consensus(self) -> ConsensusModule:
+        """
+        The algorithm inside, to be looked at; only this server may drive it.
+        """
+        return self._core
 
     # Which cluster this server belongs to.
 
@@ -341,18 +355,29 @@ class RaftServer(Service):
 
     # What comes in.
 
+    def _await_tick(self) -> None:
+        """
+        Have the next tick come when it is due; those that were missed do not come.
+        """
+        late = max(0.0, self._clock.seconds() - self._tick_due)
+        self._tick_due += TICK * (1 + late // TICK)
+        self._ticker = self._clock.callLater(TICK - late % TICK, self._tick)
+
     def _tick(self) -> None:
+        self._ticker = None
         now = self._clock.seconds()
         if now - self._ticked_at >= self._core.timing.election_timeout * TICK:
             # The process was stopped, or had no processor for as long.
             self._core.slept()
         else:
             try:
-                self._core.tick()
+                if self._core.tick() or self._transfers.is_under_way:
+                    self._schedule_turn()
             except Exception:
                 self._fail(Failure())
         self._ticked_at = now
-        self._schedule_turn()
+        if self._works:
+            self._await_tick()
 
     def handle(self, request: Request) -> Deferred[Response]:
         """
@@ -727,11 +752,12 @@ class RaftServer(Service):
         """
         Log what this server has become; without its leadership, free who waits.
         """
-        described = describe(self._core)
-        if described != self._described:
-            self._described = described
+        core = self._core
+        standing = (core.current_term, core.role.__class__, core.leader_id)
+        if standing != self._standing:
+            self._standing = standing
             self._log.info(
-                "{server_id} {what}", server_id=self.server_id, what=described
+                "{server_id} {what}", server_id=self.server_id, what=describe(core)
             )
         if self._core.led_term != self._led_term:
             self._led_term = self._core.led_term

@@ -3,8 +3,9 @@ What is in the database of a node: all its tables together, and the two small on
 
 Five tables: ``meta`` (one row: format version, node, cluster) and ``hard_state`` (one
 row: term and vote) are here; ``log`` is in :mod:`hraftd.log_table`, ``snapshot`` and
-``snapshot_piece`` are in :mod:`hraftd.snapshot_tables`. Format 1 had no snapshots; its
-databases are given the tables they lack.
+``snapshot_piece`` are in :mod:`hraftd.snapshot_tables`. Format 1 had no snapshots, and
+formats 1 and 2 did not have from where on a server votes; such databases are given what
+they lack.
 
 Reading believes nothing: a table, row or index that is missing or too many, and a
 checksum that does not fit, all end in :class:`~hraftd.rows.Damage`. Which file that
@@ -30,9 +31,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FORMAT",
+    "OLDEST_FORMAT",
     "Meta",
     "UnknownFormat",
     "create_tables",
+    "has_snapshots",
     "read_hard_state",
     "read_meta",
     "update_hard_state",
@@ -40,17 +43,23 @@ __all__ = [
     "upgrade_tables",
 ]
 
-#: The version of everything described above. A database of the one before is
-#: upgraded, one of any other is refused.
-FORMAT = 2
+#: The version of everything described above. A database of an earlier one is upgraded,
+#: one of any other is refused.
+FORMAT = 3
+OLDEST_FORMAT = 1
 
 #: As SQLite keeps them in ``sqlite_master``, in the order of their names.
-_OLD_TABLES = (
-    (
-        "hard_state",
-        "CREATE TABLE hard_state (current_term INTEGER NOT NULL, voted_for TEXT, "
-        "crc INTEGER NOT NULL)",
-    ),
+_OLD_HARD_STATE = (
+    "hard_state",
+    "CREATE TABLE hard_state (current_term INTEGER NOT NULL, voted_for TEXT, "
+    "crc INTEGER NOT NULL)",
+)
+_HARD_STATE = (
+    "hard_state",
+    "CREATE TABLE hard_state (current_term INTEGER NOT NULL, voted_for TEXT, "
+    "votes_from INTEGER, crc INTEGER NOT NULL)",
+)
+_OTHER_TABLES = (
     log_table.TABLE,
     (
         "meta",
@@ -59,8 +68,9 @@ _OLD_TABLES = (
     ),
 )
 _TABLES = {
-    1: list(_OLD_TABLES),
-    FORMAT: sorted((*_OLD_TABLES, *snapshot_tables.TABLES)),
+    OLDEST_FORMAT: [_OLD_HARD_STATE, *_OTHER_TABLES],
+    2: sorted((_OLD_HARD_STATE, *_OTHER_TABLES, *snapshot_tables.TABLES)),
+    FORMAT: sorted((_HARD_STATE, *_OTHER_TABLES, *snapshot_tables.TABLES)),
 }
 
 
@@ -91,25 +101,37 @@ def create_tables(meta: Meta) -> Iterator[Statement]:
         yield table, ()
     columns = (FORMAT, meta.node_id, meta.cluster_id)
     yield "INSERT INTO meta VALUES (?, ?, ?, ?)", (*columns, checksum(*columns))
-    yield "INSERT INTO hard_state VALUES (?, ?, ?)", _hard_state_row(HardState())
+    yield _insert_hard_state(HardState())
     yield snapshot_tables.insert_no_snapshot()
 
 
-def upgrade_tables(meta: Meta) -> Iterator[Statement]:
+def upgrade_tables(meta: Meta, hard_state: HardState) -> Iterator[Statement]:
     """
-    Yield what makes this format of the one before, in one transaction.
+    Yield what makes this format of an earlier one, in one transaction.
     """
-    for _, table in snapshot_tables.TABLES:
-        yield table, ()
-    yield snapshot_tables.insert_no_snapshot()
+    if not has_snapshots(meta):
+        for _, table in snapshot_tables.TABLES:
+            yield table, ()
+        yield snapshot_tables.insert_no_snapshot()
+    name, table = _HARD_STATE
+    yield f"DROP TABLE {name}", ()
+    yield table, ()
+    yield _insert_hard_state(hard_state)
     yield update_meta(Meta(meta.node_id, meta.cluster_id))
+
+
+def has_snapshots(meta: Meta) -> bool:
+    """
+    Whether the database has tables for them.
+    """
+    return meta.format > 1
 
 
 def read_meta(connection: sqlite3.Connection) -> Meta:
     """
     See that all tables are there, and return whose they are.
 
-    :raises UnknownFormat: if they are of another format than this or the one before.
+    :raises UnknownFormat: if they are of another format than this or an earlier one.
     :raises Damage: if they are not as they should be.
     """
     tables = connection.execute(
@@ -147,17 +169,17 @@ def update_meta(meta: Meta) -> Statement:
 
 def read_hard_state(connection: sqlite3.Connection) -> HardState:
     """
-    Return term and vote.
+    Return term and vote, of any format.
 
     :raises Damage: if they are not there or not as they were written.
     """
     rows = connection.execute("SELECT * FROM hard_state").fetchall()
     if len(rows) != 1:
         raise Damage(f"its table hard_state has {len(rows)} rows instead of 1")
-    [(current_term, voted_for, crc)] = rows
-    if checksum(current_term, voted_for) != crc:
+    [(*columns, crc)] = rows
+    if checksum(*columns) != crc:
         raise Damage("the checksum of its table hard_state is wrong")
-    return HardState(current_term, voted_for)
+    return HardState(*columns)
 
 
 def update_hard_state(hard_state: HardState) -> Statement:
@@ -165,11 +187,16 @@ def update_hard_state(hard_state: HardState) -> Statement:
     Return what replaces term and vote.
     """
     return (
-        "UPDATE hard_state SET current_term = ?, voted_for = ?, crc = ?",
+        "UPDATE hard_state SET current_term = ?, voted_for = ?, votes_from = ?, "
+        "crc = ?",
         _hard_state_row(hard_state),
     )
 
 
+def _insert_hard_state(hard_state: HardState) -> Statement:
+    return "INSERT INTO hard_state VALUES (?, ?, ?, ?)", _hard_state_row(hard_state)
+
+
 def _hard_state_row(hard_state: HardState) -> tuple[object, ...]:
-    columns = (hard_state.current_term, hard_state.voted_for)
+    columns = (hard_state.current_term, hard_state.voted_for, hard_state.votes_from)
     return *columns, checksum(*columns)

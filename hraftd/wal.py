@@ -28,9 +28,11 @@ conditions make that hold: hraftd writes nothing more after a failed transaction
 after each start it empties the file before it writes, so that a torn tail is never
 written over.
 
-What cannot be told: a frame that is damaged beyond recognition, was the only one of
-its transaction, and has just one transaction behind it, looks like the first frame
-of a torn one. Damage in the very last transaction looks like a torn tail, too.
+What cannot be told from this file: a frame that is damaged beyond recognition, was the
+only one of its transaction, and has just one transaction behind it, looks like the
+first frame of a torn one. Damage in the very last transaction looks like a torn tail,
+too, and a file that was cut off or deleted like one that never was longer. That is what
+:mod:`hraftd.sync_mark` is for: up to where a :class:`Synced` goes, nothing is torn.
 """
 
 from __future__ import annotations
@@ -44,13 +46,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["describe_damage"]
+__all__ = ["FRAME_HEADER", "HEADER", "Synced", "describe_damage", "read_salts"]
 
 _Checksum: TypeAlias = tuple[int, int]
 _Salts: TypeAlias = tuple[int, int]
 
-_HEADER = Struct(">8I")
-_FRAME_HEADER = Struct(">6I")
+HEADER = Struct(">8I")
+FRAME_HEADER = Struct(">6I")
 
 #: The last bit of the magic number tells the byte order of the checksums.
 _WORD_PAIRS = {0x377F0682: "<II", 0x377F0683: ">II"}
@@ -78,10 +80,50 @@ class _Frame:
     checksum: _Checksum
 
 
-def describe_damage(wal_file: Path) -> str | None:
+@frozen
+class Synced:
     """
-    Look for a frame that is damaged although a later transaction was synced.
+    What has been synced of a write-ahead log: its first frames, in one of its uses.
+    """
 
+    salts: _Salts
+    frames: int
+    page_size: int
+    #: The page that the last one of them holds, and that page's CRC-32.
+    page_number: int
+    page_crc: int
+
+    def is_before(self, salts: _Salts) -> bool:
+        """
+        Whether the file has been used again since, which is when all is copied.
+
+        The first salt grows by one with each use, as long as the file is open.
+        """
+        return 0 < (salts[0] - self.salts[0]) & 0xFFFFFFFF < 1 << 31
+
+
+def read_salts(wal_file: Path) -> _Salts | None:
+    """
+    Return what tells one use of the file from another; ``None`` if it has no header.
+
+    :raises OSError: if it cannot be read.
+    """
+    try:
+        with wal_file.open("rb") as file:
+            header = file.read(HEADER.size)
+    except FileNotFoundError:
+        return None
+    if len(header) < HEADER.size:
+        return None
+    _, _, _, _, salt_1, salt_2, _, _ = HEADER.unpack(header)
+    return salt_1, salt_2
+
+
+def describe_damage(wal_file: Path, synced: Synced | None = None) -> str | None:
+    """
+    Look for a frame that is damaged although it, or a later transaction, was synced.
+
+    :param synced: what is known to have been.
     :return: what is wrong, to go on "... is damaged:", or ``None`` if SQLite can
         be trusted with the file. A file that is missing is nothing wrong.
     :raises OSError: if it cannot be read.
@@ -91,15 +133,15 @@ def describe_damage(wal_file: Path) -> str | None:
     except FileNotFoundError:
         return None
     with file:
-        return _describe(file)
+        return _describe(file, synced)
 
 
-def _describe(file: BinaryIO) -> str | None:
-    header = file.read(_HEADER.size)
-    if len(header) < _HEADER.size:
+def _describe(file: BinaryIO, synced: Synced | None) -> str | None:
+    header = file.read(HEADER.size)
+    if len(header) < HEADER.size:
         # The header is synced before the first frame is written.
         return None
-    magic, version, page_size, _, salt_1, salt_2, *stored = _HEADER.unpack(header)
+    magic, version, page_size, _, salt_1, salt_2, *stored = HEADER.unpack(header)
     word_pairs = _WORD_PAIRS.get(magic)
     checksum = stored[0], stored[1]
     if (
@@ -111,8 +153,12 @@ def _describe(file: BinaryIO) -> str | None:
         if _is_blank(file):
             return None
         return "the header in front of its frames is not valid"
+    salts = salt_1, salt_2
+    frames = 0
+    if synced is not None and synced.salts == salts:
+        frames = synced.frames
     return _describe_frames(
-        _frames(file, page_size), page_size, (salt_1, salt_2), checksum, word_pairs
+        _frames(file, page_size), page_size, salts, checksum, word_pairs, frames
     )
 
 
@@ -120,14 +166,14 @@ def _frames(file: BinaryIO, page_size: int) -> Iterator[_Frame]:
     number = 0
     while True:
         number += 1
-        frame = file.read(_FRAME_HEADER.size + page_size)
-        if len(frame) < _FRAME_HEADER.size:
+        frame = file.read(FRAME_HEADER.size + page_size)
+        if len(frame) < FRAME_HEADER.size:
             return
-        _, size, salt_1, salt_2, *checksum = _FRAME_HEADER.unpack_from(frame)
+        _, size, salt_1, salt_2, *checksum = FRAME_HEADER.unpack_from(frame)
         yield _Frame(
             number,
             frame[:8],
-            frame[_FRAME_HEADER.size :],
+            frame[FRAME_HEADER.size :],
             size != 0,
             (salt_1, salt_2),
             (checksum[0], checksum[1]),
@@ -140,21 +186,28 @@ def _describe_frames(
     salts: _Salts,
     checksum: _Checksum,
     word_pairs: str,
+    synced: int,
 ) -> str | None:
     """
     Follow the checksums to the first bad frame, then see what lies behind it.
+
+    :param synced: so many frames are known to be synced.
     """
+    count = 0
     for frame in frames:
         if len(frame.page) < page_size:
-            return None
+            return _describe_missing(count, synced)
         head = _forward(checksum, frame.head, word_pairs)
         is_intact = _forward(head, frame.page, word_pairs) == frame.checksum
         if not is_intact or frame.salts != salts:
             break
         checksum = frame.checksum
+        count = frame.number
     else:
-        return None
+        return _describe_missing(count, synced)
     bad = frame.number
+    if bad <= synced:
+        return f"frame {bad} is not valid, but {synced} frames were synced"
     # Was the bad frame the last one of its transaction? Its header says so, if it
     # belongs to this use of the file: it carries the salts, or else the checksum,
     # which no frame of an earlier use fits. Or it did say so before it was damaged.
@@ -172,6 +225,12 @@ def _describe_frames(
             )
         has_ended = frame.is_last
     return None
+
+
+def _describe_missing(count: int, synced: int) -> str | None:
+    if count >= synced:
+        return None
+    return f"there are {count} frames, but {synced} were synced"
 
 
 def _forward(checksum: _Checksum, data: bytes, word_pairs: str) -> _Checksum:

@@ -36,6 +36,7 @@ NODE = "node0"
 CLUSTER = "5fa2"
 FILE = "hraftd.sqlite3"
 WAL = "hraftd.sqlite3-wal"
+MARK = "hraftd.sqlite3-synced"
 
 #: Seconds after which a test gives up; nothing here takes more than a fraction.
 DEADLINE = 30

@@ -4,6 +4,7 @@ One node as a hierarchy of services, on a reactor of memory.
 
 from __future__ import annotations
 
+import gc
 import json
 import sqlite3
 import time
@@ -423,6 +424,9 @@ class TestOnDisk:
             node = Node(settings, Reactor(), fail)
             with pytest.raises(CannotStart, match="was to join a cluster and has not"):
                 node.startService()
+            # Its process would end now; here it must let go of its files.
+            del node
+            gc.collect()
 
     def test_removed(self, removed: Settings) -> None:
         """

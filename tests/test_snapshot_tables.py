@@ -99,7 +99,7 @@ def test_intact(data_dir: Path) -> None:
     assert reload(data_dir) == INTACT
 
 
-#: How the version before this one made its tables.
+#: How earlier versions made their tables.
 FORMAT_1 = (
     "CREATE TABLE hard_state (current_term INTEGER NOT NULL, voted_for TEXT, "
     "crc INTEGER NOT NULL)",
@@ -108,22 +108,42 @@ FORMAT_1 = (
     "CREATE TABLE meta (format INTEGER NOT NULL, node_id TEXT NOT NULL, "
     "cluster_id TEXT, crc INTEGER NOT NULL)",
 )
+FORMAT_2 = (
+    *FORMAT_1,
+    "CREATE TABLE snapshot (generation INTEGER NOT NULL, last_index INTEGER, "
+    "last_term INTEGER, configuration BLOB, size INTEGER, digest BLOB, "
+    "crc INTEGER NOT NULL)",
+    "CREATE TABLE snapshot_piece (generation INTEGER NOT NULL, "
+    '"offset" INTEGER NOT NULL, crc INTEGER NOT NULL, data BLOB NOT NULL, '
+    'PRIMARY KEY (generation, "offset")) WITHOUT ROWID',
+)
+
+
+@pytest.fixture(params=[1, 2])
+def old_format(request: pytest.FixtureRequest) -> int:
+    """
+    Return the number of an earlier format.
+    """
+    number: int = request.param
+    return number
 
 
 @pytest.fixture
-def old_dir(tmp_path: Path) -> Path:
+def old_dir(tmp_path: Path, old_format: int) -> Path:
     """
-    Return a directory as the version before this one left it.
+    Return a directory as an earlier version left it.
     """
     directory = tmp_path / "old"
     directory.mkdir()
     with closing(sqlite3.connect(directory / FILE)) as connection, connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        for table in FORMAT_1:
+        for table in (FORMAT_1, FORMAT_2)[old_format - 1]:
             connection.execute(table)
-        meta = crc32(f'[1, "{NODE}", "{CLUSTER}"]'.encode())
+        if old_format == 2:
+            connection.execute(*snapshot_tables.insert_no_snapshot())
+        meta = crc32(f'[{old_format}, "{NODE}", "{CLUSTER}"]'.encode())
         connection.execute(
-            "INSERT INTO meta VALUES (1, ?, ?, ?)", (NODE, CLUSTER, meta)
+            "INSERT INTO meta VALUES (?, ?, ?, ?)", (old_format, NODE, CLUSTER, meta)
         )
         crc = crc32(f'[7, "{NODE}"]'.encode())
         connection.execute("INSERT INTO hard_state VALUES (7, ?, ?)", (NODE, crc))
@@ -143,7 +163,7 @@ OLD = Stored(CLUSTER, HardState(7, NODE), entries=OLD_ENTRIES)
 
 class TestUpgrade:
     """
-    A database of the version before this one.
+    A database of an earlier version.
     """
 
     def test_everything_comes_along(self, old_dir: Path) -> None:
@@ -183,10 +203,14 @@ class TestUpgrade:
                     )
                 )
         assert found[0] == found[1]
-        assert found[0][1] == [(2,)]
+        assert found[0][1] == [(3,)]
 
     def test_it_is_interrupted(
-        self, old_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self,
+        old_dir: Path,
+        old_format: int,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """
         Killed before any statement of it, it is begun anew by the next start.
@@ -199,7 +223,7 @@ class TestUpgrade:
             # As the kill left it, so that the transaction is not rolled back.
             assert reload(tmp_path / f"killed{statements}") == OLD
             statements += 1
-        assert statements == 4
+        assert statements == {1: 7, 2: 4}[old_format]
 
     def _killed_after(
         self, statements: int, image: Path, monkeypatch: pytest.MonkeyPatch
@@ -235,8 +259,8 @@ class TestUpgrade:
             ('DELETE FROM log WHERE "index" = 1', "entry 1 of its log is missing"),
             ("UPDATE hard_state SET voted_for = NULL", "hard_state is wrong"),
             ("UPDATE meta SET cluster_id = NULL", "table meta is wrong"),
-            ("UPDATE meta SET format = 2", "tables are not those"),
-            ("CREATE TABLE snapshot (x)", "tables are not those"),
+            ("UPDATE meta SET format = 3", "tables are not those"),
+            ("CREATE TABLE another (x)", "tables are not those"),
         ],
     )
     def test_damage_is_not_upgraded(self, old_dir: Path, sql: str, what: str) -> None:
@@ -249,13 +273,14 @@ class TestUpgrade:
         assert what in damage(old_dir)
         assert (old_dir / FILE).read_bytes() == before
 
-    def test_another_node(self, old_dir: Path) -> None:
+    def test_another_node(self, old_dir: Path, old_format: int) -> None:
         """
         Neither does another node touch it.
         """
         assert "belongs to the node node0" in refusal(old_dir, "node1")
         with closing(sqlite3.connect(old_dir / FILE)) as connection:
-            assert connection.execute("SELECT format FROM meta").fetchone() == (1,)
+            found = connection.execute("SELECT format FROM meta").fetchone()
+            assert found == (old_format,)
 
 
 SNAPSHOT = "its table snapshot"

@@ -21,7 +21,7 @@ from hraftd.database import Database
 from hraftd.interfaces import StorageError, Stored
 from hraftd.raft.messages import Entry, HardState
 from hraftd.wal import describe_damage
-from tests.disks import FILE, NODE, WAL, commands, crash_image, fill, reload
+from tests.disks import FILE, MARK, NODE, WAL, commands, crash_image, fill, reload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,6 +234,8 @@ class TestTornTail:
         database.write(HardState(6, NODE), commands(26, 1, term=6), None)
         image = crash_image(copy, copy.with_name("again"))
         database.close()
+        # The power is cut before the sync is over, so nobody has marked that it is.
+        (image / MARK).unlink()
         data = (image / WAL).read_bytes()
         new = [
             start

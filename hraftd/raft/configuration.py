@@ -96,7 +96,19 @@ class Configuration:
     """
 
     servers: tuple[Server, ...] = field(default=(), converter=_by_id)
+    #: The members whose votes and acknowledgements count.
+    voters: tuple[Server, ...] = field(init=False, eq=False, repr=False)
+    #: How many voters are more than a half of them: 2 of 3, 3 of 4, 3 of 5.
+    majority: int = field(init=False, eq=False, repr=False)
     _by_name: Mapping[str, Server] = field(init=False, eq=False, repr=False)
+
+    @voters.default
+    def _voters(self) -> tuple[Server, ...]:
+        return tuple(server for server in self.servers if server.is_voter)
+
+    @majority.default
+    def _majority(self) -> int:
+        return len(self.voters) // 2 + 1
 
     @_by_name.default
     def _index(self) -> Mapping[str, Server]:
@@ -107,13 +119,6 @@ class Configuration:
         Return the member of that id, or ``None``.
         """
         return self._by_name.get(server_id)
-
-    @property
-    def voters(self) -> tuple[Server, ...]:
-        """
-        The members whose votes and acknowledgements count.
-        """
-        return tuple(server for server in self.servers if server.is_voter)
 
     @property
     def learners(self) -> tuple[Server, ...]:
@@ -129,21 +134,14 @@ class Configuration:
         server = self.get(server_id)
         return server is not None and server.is_voter
 
-    @property
-    def majority(self) -> int:
-        """
-        How many voters are more than a half of them: 2 of 3, 3 of 4, 3 of 5.
-        """
-        return len(self.voters) // 2 + 1
-
     def is_majority(self, server_ids: frozenset[str] | set[str]) -> bool:
         """
         Whether the voters among these servers are a majority.
 
         Ids of learners and of strangers count for nothing.
         """
-        agreeing = sum(1 for server in self.voters if server.id in server_ids)
-        return agreeing >= self.majority
+        agreeing = [server for server in self.voters if server.id in server_ids]
+        return len(agreeing) >= self.majority
 
     def with_server(self, newcomer: Server) -> Configuration:
         """

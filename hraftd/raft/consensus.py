@@ -24,6 +24,8 @@ Departures from the paper:
   alive (dissertation 4.2.3), unless the leader itself asks, or has asked for it.
 - A server that is no member, as far as its own log goes, gives no vote. The
   dissertation has it vote (4.1), and does without data being lost.
+- A server that began with nothing neither votes nor campaigns until its log is as long
+  as what was committed when it first heard a leader.
 - A candidate counts its own vote, and a leader its own log, only when its disk has
   them; the paper counts them at once and writes before it sends.
 - AppendEntries goes to one follower one at a time, but for heartbeats.
@@ -119,6 +121,7 @@ class ConsensusModule(Outbox):
         if self.log.last_index or self.current_term:
             raise ValueError("this server already has a log or a term")
         self.current_term = 1
+        self.votes_from = 0
         self.log.append((Entry(1, 1, Configuration((server,))),))
         self._election_due = self.now
 
@@ -263,10 +266,24 @@ class ConsensusModule(Outbox):
         one that is no member as far as it knows: to become a voter it has caught up
         with the entry that let it in.
         """
-        return any(
+        return self._has_caught_up and any(
             configuration.get(self.server_id) is not None
             for configuration in self._configurations_in_force
         )
+
+    @property
+    def _has_caught_up(self) -> bool:
+        """
+        Whether this server's log tells who the members are, or were until just now.
+
+        Who begins with nothing is sent the log from its beginning, and in between goes
+        by configurations that are long over. If its name is in them, since it was a
+        member before, was removed, and has lost its data, it could elect itself: the
+        first entry of each log says that one server is the only voter. So it takes no
+        part in elections before it has all that was committed when it first heard a
+        leader; its removal is among that.
+        """
+        return self.votes_from is not None and self.log.last_index >= self.votes_from
 
     @property
     def _configurations_in_force(self) -> list[Configuration]:
@@ -302,6 +319,8 @@ class ConsensusModule(Outbox):
         self._check_only_leader(request)
         _check_entries(request)
         self._hear_leader(request)
+        if self.votes_from is None:
+            self.votes_from = request.leader_commit
 
         prev_index, prev_term = request.prev_log_index, request.prev_log_term
         entries = request.entries
@@ -483,24 +502,29 @@ class ConsensusModule(Outbox):
 
     # Rules for Servers: followers and candidates.
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         """
         Let one unit of time pass.
+
+        :return: whether :meth:`ready` should be asked what has come of it; mostly
+            nothing has.
         """
         self.now += 1
         if isinstance(self.role, Leader):
-            # Clients of a leader that nobody hears must not wait for it.
             if self.role.has_majority():
-                self.role.tick()
-            else:
-                self._become_follower(self.current_term)
-        elif self.now >= self._election_due:
-            self._reset_election_timer()
-            if self._may_campaign():
-                self._start_pre_vote()
-            elif isinstance(self.role, Follower):
-                # Who cannot campaign must not send clients to a leader that is gone.
-                self.role = Follower()
+                return self.role.tick()
+            # Clients of a leader that nobody hears must not wait for it.
+            self._become_follower(self.current_term)
+            return True
+        if self.now < self._election_due:
+            return False
+        self._reset_election_timer()
+        if self._may_campaign():
+            self._start_pre_vote()
+        elif isinstance(self.role, Follower):
+            # Who cannot campaign must not send clients to a leader that is gone.
+            self.role = Follower()
+        return True
 
     def slept(self) -> None:
         """
@@ -522,7 +546,7 @@ class ConsensusModule(Outbox):
         """
         if isinstance(self.role, Candidate) and self.server_id not in self.role.votes:
             return False
-        return any(
+        return self._has_caught_up and any(
             configuration.is_voter(self.server_id)
             for configuration in self._configurations_in_force
         )

@@ -17,7 +17,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hraftd.raft.consensus import ConsensusModule
     from hraftd.raft.messages import Entry
@@ -40,14 +40,16 @@ class InvariantViolated(Exception):
     """
 
 
-def require(holds: bool, sentence: str) -> None:
+def require(holds: bool, sentence: str | Callable[[], str]) -> None:
     """
     Make sure of something.
 
+    :param sentence: what is wrong if it does not hold; where that is asked often, a
+        function which says it.
     :raises InvariantViolated: with that sentence, if it does not hold.
     """
     if not holds:
-        raise InvariantViolated(sentence)
+        raise InvariantViolated(sentence if isinstance(sentence, str) else sentence())
 
 
 def name(entry: Entry) -> str:

@@ -112,20 +112,27 @@ class Leader:
         self._check_no_transfer()
         return self._append(command)
 
-    def tick(self) -> None:
+    def tick(self) -> bool:
         """
         Send heartbeats in time: AppendEntries to each server, also without entries.
+
+        :return: whether anything has changed, or is to be sent.
         """
         server = self._server
+        is_due = False
         if self.hand_over is not None and server.now >= self.hand_over.due:
             self.hand_over = None
+            is_due = True
         for server_id, departing in list(self._departing.items()):
             if server.now >= departing.due:
                 self._part_with(server_id)
+                is_due = True
         if server.now >= self._heartbeat_due:
             self._heartbeat_due = server.now + server.timing.heartbeat_interval
             for server_id, progress in self.progress.items():
                 self._send_append(server_id, progress, ())
+            is_due = True
+        return is_due
 
     def has_majority(self) -> bool:
         """

@@ -74,6 +74,10 @@ class HardState:
     current_term: int = 0
     #: The candidate that got this server's vote in ``current_term``, or ``None``.
     voted_for: str | None = None
+    #: The server neither votes nor campaigns before its log reaches that entry; not in
+    #: the paper. ``None`` if it began with nothing, until a leader says how far the log
+    #: goes.
+    votes_from: int | None = 0
 
 
 @frozen

@@ -232,9 +232,11 @@ class ObservedDisks:
         saved = self._disks[server_id].hard_state
         require(
             saved.current_term > request.term
-            or saved == HardState(request.term, server_id),
-            f"{server_id} speaks in term {request.term}, but its disk holds term "
-            f"{saved.current_term} and a vote for {saved.voted_for}",
+            or (saved.current_term, saved.voted_for) == (request.term, server_id),
+            lambda: (
+                f"{server_id} speaks in term {request.term}, but its disk holds "
+                f"term {saved.current_term} and a vote for {saved.voted_for}"
+            ),
         )
         if isinstance(request, InstallSnapshot):
             pieces = self._contents.get(request.snapshot.digest, ())
@@ -259,10 +261,14 @@ class ObservedDisks:
             return
         match request, response:
             case RequestVote(pre_vote=False), RequestVoteResponse(vote_granted=True):
+                saved = disk.hard_state
                 require(
-                    disk.hard_state == HardState(request.term, request.candidate_id),
-                    f"{server_id} grants {request.candidate_id} its vote in term "
-                    f"{request.term}, which is not on its disk",
+                    (saved.current_term, saved.voted_for)
+                    == (request.term, request.candidate_id),
+                    lambda: (
+                        f"{server_id} grants {request.candidate_id} its vote in "
+                        f"term {request.term}, which is not on its disk"
+                    ),
                 )
             case AppendEntries(), AppendEntriesResponse(success=True):
                 promised = [(entry.index, entry.term) for entry in request.entries]
@@ -270,8 +276,10 @@ class ObservedDisks:
                 require(
                     disk.hard_state.current_term == request.term
                     and all(self._holds(disk, *entry) for entry in promised),
-                    f"{server_id} accepts entries of {request.leader_id} in term "
-                    f"{request.term} that are not on its disk",
+                    lambda: (
+                        f"{server_id} accepts entries of {request.leader_id} in "
+                        f"term {request.term} that are not on its disk"
+                    ),
                 )
             case InstallSnapshot(snapshot=snapshot), InstallSnapshotResponse(
                 next_offset=offset
@@ -300,7 +308,9 @@ def check_succession(
             after.current_term == before.current_term
             and before.voted_for in (None, after.voted_for)
         ),
-        f"{server_id} was in term {before.current_term} with a vote for "
-        f"{before.voted_for}, and is in term {after.current_term} with one for "
-        f"{after.voted_for}",
+        lambda: (
+            f"{server_id} was in term {before.current_term} with a vote for "
+            f"{before.voted_for}, and is in term {after.current_term} with one for "
+            f"{after.voted_for}"
+        ),
     )

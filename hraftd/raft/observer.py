@@ -21,11 +21,14 @@ from attrs import Factory, define
 
 from hraftd.raft.configuration import Configuration
 from hraftd.raft.invariants import name, require
+from hraftd.raft.leader import Leader
+from hraftd.raft.messages import HardState
 from hraftd.raft.observed_disks import ObservedDisk, ObservedDisks, check_succession
 
 if TYPE_CHECKING:
     from hraftd.raft.consensus import ConsensusModule
-    from hraftd.raft.messages import Entry, HardState, Payload, Snapshot
+    from hraftd.raft.messages import Entry, Payload, Snapshot
+    from hraftd.raft.progress import Progress
     from hraftd.raft.ready import Ready
 
 __all__ = ["Observer"]
@@ -48,6 +51,8 @@ class _Life:
     snapshot: Snapshot | None = None
     #: By round, the last entry that was committed anywhere when it was asked for.
     reads: dict[int, int] = Factory(dict)
+    #: By id, what the leader knew of each other member, and how far that reached.
+    known: dict[str, tuple[Progress, int]] = Factory(dict)
 
 
 class Observer(ObservedDisks):
@@ -58,9 +63,11 @@ class Observer(ObservedDisks):
     what a Ready held, :meth:`handed_out` for each Ready, :meth:`called` and
     :meth:`answered` when a message leaves; :meth:`compacted` when its own snapshot is
     on its disk and :meth:`restored` when another's is in its state machine;
-    :meth:`asked` when somebody wants to read. A server that starts again is a new
-    :class:`~hraftd.raft.consensus.ConsensusModule` of the same id. It must know all
-    servers before they commit anything.
+    :meth:`elected` when it begins to lead, and :meth:`asked` when somebody wants to
+    read. A server that starts again is a new
+    :class:`~hraftd.raft.consensus.ConsensusModule` of the same id; one whose disk was
+    wiped is forgotten before (:meth:`forget`). It must know all servers before they
+    commit anything.
 
     An event costs what it changed, whatever the length of the logs: a server's entries
     are looked at from the end back to the first one that was there before. What lies
@@ -83,6 +90,13 @@ class Observer(ObservedDisks):
         self._entries: dict[tuple[int, int], tuple[Payload, int | None]] = {}
         self._lives: dict[str, _Life] = {}
 
+    def forget(self, server_id: str) -> None:
+        """
+        Take it that who comes next under that name has an empty disk.
+        """
+        self._lives.pop(server_id, None)
+        self._disks.pop(server_id, None)
+
     def observe(self, server: ConsensusModule) -> None:
         """
         See what has become of a server.
@@ -97,6 +111,7 @@ class Observer(ObservedDisks):
         self._check_leadership(life, kept)
         self._check_committed(life, kept)
         self._check_stable(life, kept)
+        self._check_followers(life)
         if server.led_term != life.led_term:
             # Rounds of reads belong to one leader and its term.
             life.reads.clear()
@@ -126,8 +141,11 @@ class Observer(ObservedDisks):
             for index, entry in disk.entries.items()
             if index > log.memory_index
         }
+        saved_hard_state = disk.hard_state
+        if not saved_hard_state.current_term and not disk.entries and not log.snapshot:
+            saved_hard_state = HardState(votes_from=None)
         require(
-            server.hard_state == disk.hard_state
+            server.hard_state == saved_hard_state
             and log.snapshot == disk.snapshot
             and held == {entry.index: entry for entry in saved},
             f"{server.server_id} did not start with what its disk holds",
@@ -214,8 +232,10 @@ class Observer(ObservedDisks):
             index <= log.last_index
             and entry is not None
             and entry.payload == server.configuration,
-            f"{server.server_id} goes by a configuration of entry {index} that is "
-            "not in its log",
+            lambda: (
+                f"{server.server_id} goes by a configuration of entry {index} that "
+                "is not in its log"
+            ),
         )
         if index == life.configuration_index or server.led_term is None:
             return
@@ -261,9 +281,11 @@ class Observer(ObservedDisks):
             max(life.commit_index, log.snapshot_index)
             <= commit_index
             <= server.log.last_index,
-            f"the commit index of {server.server_id} went from {life.commit_index} to "
-            f"{commit_index}, and its log goes from behind {log.snapshot_index} to "
-            f"{server.log.last_index}",
+            lambda: (
+                f"the commit index of {server.server_id} went from "
+                f"{life.commit_index} to {commit_index}, and its log goes from behind "
+                f"{log.snapshot_index} to {server.log.last_index}"
+            ),
         )
         first = max(min(life.commit_index, kept), log.memory_index) + 1
         newly = log.between(first, commit_index)
@@ -331,10 +353,69 @@ class Observer(ObservedDisks):
         require(
             server.stable_index < log.snapshot_index
             or self._holds(disk, log.snapshot_index, log.snapshot_term),
-            f"{server.server_id} takes its snapshot at {log.snapshot_index} to be on "
-            "its disk, where it is not",
+            lambda: (
+                f"{server.server_id} takes its snapshot at {log.snapshot_index} to "
+                "be on its disk, where it is not"
+            ),
         )
         disk.compared = server.stable_index
+
+    def _check_followers(self, life: _Life) -> None:
+        """
+        Check that what a leader knows to be on members' disks is, and never less.
+
+        A server of a later term may have lost again what it promised in this one; who
+        is no member any more may have lost everything.
+        """
+        role = life.server.role
+        if not isinstance(role, Leader):
+            life.known.clear()
+            return
+        log = life.server.log
+        for server_id, progress in role.progress.items():
+            match_index = progress.match_index
+            before, matched = life.known.get(server_id, (progress, 0))
+            if before is progress and matched == match_index:
+                continue
+            is_member = life.server.configuration.get(server_id) is not None
+            disk = self._disks.get(server_id) if is_member else None
+            term = log.term_at(match_index) if match_index >= log.snapshot_index else 0
+            is_there = (
+                disk is None
+                or disk.hard_state.current_term > life.server.current_term
+                or not term
+                or self._holds(disk, match_index, term)
+            )
+            require(
+                is_there and (before is not progress or match_index > matched),
+                f"{life.server.server_id} takes entry {match_index} to be on the disk "
+                f"of {server_id}, and knew of {matched} before",
+            )
+            life.known[server_id] = (progress, match_index)
+
+    def elected(self, server: ConsensusModule) -> None:
+        """
+        See that a server begins to lead: by the votes that are on a majority's disks.
+
+        Of who has gone on to a later term, or was wiped since, nothing is known.
+
+        :raises InvariantViolated: if they are not.
+        """
+        term, leader_id = server.current_term, server.server_id
+        against = {
+            server_id
+            for server_id, disk in self._disks.items()
+            if disk.hard_state.current_term < term
+            or (
+                disk.hard_state.current_term == term
+                and disk.hard_state.voted_for != leader_id
+            )
+        }
+        voters = {voter.id for voter in server.configuration.voters}
+        require(
+            server.configuration.is_majority(voters - against),
+            f"{leader_id} leads term {term} without the votes of {sorted(against)}",
+        )
 
     def handed_out(self, server: ConsensusModule, ready: Ready) -> None:
         """
@@ -361,8 +442,10 @@ class Observer(ObservedDisks):
             not ready.committed
             or disk.applied < server.log.last_index
             or in_memory <= server.timing.memory_entries,
-            f"{server.server_id} has applied everything and has still {in_memory} "
-            "entries in memory",
+            lambda: (
+                f"{server.server_id} has applied everything and has still "
+                f"{in_memory} entries in memory"
+            ),
         )
         for confirmed in ready.confirmed_reads:
             since = life.reads.pop(confirmed.round, 0)

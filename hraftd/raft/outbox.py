@@ -47,7 +47,7 @@ class Outbox(ServerState):
         #: not in the state machine yet.
         self.installed: Snapshot | None = None
         self.to_restore: Snapshot | None = None
-        self._saved_hard_state = hard_state
+        self._saved_hard_state = self.hard_state
         self._saving: Ready | None = None
         self._announced: tuple[Server, ...] | None = None
 
@@ -56,7 +56,12 @@ class Outbox(ServerState):
         """
         Whether the disk has the current term and the vote in it.
         """
-        return self._saved_hard_state == self.hard_state
+        saved = self._saved_hard_state
+        return (
+            saved.current_term == self.current_term
+            and saved.voted_for == self.voted_for
+            and saved.votes_from == self.votes_from
+        )
 
     def hand_out_committed(self) -> tuple[Entry, ...]:
         """

@@ -37,6 +37,10 @@ class ServerState:
         # Persistent state on all servers.
         self.current_term = hard_state.current_term
         self.voted_for = hard_state.voted_for
+        self.votes_from = hard_state.votes_from
+        if not log.last_index and not hard_state.current_term:
+            # It has nothing, and perhaps has lost what it had.
+            self.votes_from = None
         self.log = log
 
         # Volatile state on all servers. What was applied is the driver's to know;
@@ -58,7 +62,7 @@ class ServerState:
         """
         What must be on disk besides the log, as it is now.
         """
-        return HardState(self.current_term, self.voted_for)
+        return HardState(self.current_term, self.voted_for, self.votes_from)
 
     @property
     def configuration(self) -> Configuration:

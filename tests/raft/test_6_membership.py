@@ -7,16 +7,21 @@ Servers are added, move, and get or give up their votes here; how they are remov
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from attrs import evolve
 
 from hraftd.raft.configuration import Configuration, MembershipConflict, Suffrage
+from hraftd.raft.consensus import ConsensusModule
 from hraftd.raft.errors import ChangeInProgress, NotLeader
+from hraftd.raft.log import Log
 from hraftd.raft.messages import (
     AppendEntries,
     AppendEntriesResponse,
     Entry,
     HardState,
+    NoOp,
     RequestVote,
 )
 from hraftd.raft.roles import Follower
@@ -291,6 +296,38 @@ def test_who_is_no_member_as_far_as_it_knows_gives_no_vote() -> None:
     for _ in range(removed.timing.election_timeout):
         removed.tick()
     assert removed.handle(RequestVote(5, "c", 2, 1)).vote_granted
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_who_begins_with_nothing_does_not_go_by_what_is_long_over(
+    restarts: bool,
+) -> None:
+    """
+    A former only voter comes back under its name, empty, and is sent the log again.
+
+    By the first entry of that it would be the only voter, and elect itself.
+    """
+    core = server("a", (), voters="")
+    first = Entry(1, 1, Configuration((member("a"),)))
+    assert core.handle(AppendEntries(7, "b", 9, 7, (), 8)).success is False
+    assert core.handle(AppendEntries(7, "b", 0, 0, (first,), 8)).success
+    ready = save(core)
+    assert ready.hard_state == HardState(7, None, 8)
+    if restarts:
+        core = ConsensusModule("a", ready.hard_state, Log((first,)), Random(0))
+    for _ in range(5 * core.timing.election_timeout):
+        core.tick()
+        save(core)
+    assert (core.current_term, core.led_term) == (7, None)
+    assert not core.handle(RequestVote(8, "c", 20, 7)).vote_granted
+    # What was committed by then has come, and says that it votes.
+    others = tuple(Entry(index, 7, NoOp()) for index in range(2, 9))
+    assert core.handle(AppendEntries(8, "c", 1, 1, others, 8)).success
+    save(core)
+    for _ in range(5 * core.timing.election_timeout):
+        core.tick()
+        save(core)
+    assert core.led_term is not None
 
 
 def test_a_newcomer_is_promoted_after_a_short_round_only() -> None:

@@ -59,6 +59,30 @@ def test_two_leaders_of_one_term_at_different_times() -> None:
         observer.observe(b)
 
 
+@pytest.mark.parametrize(
+    ("votes", "is_elected"),
+    [("aab", True), ("abb", False), ("a--", False), ("-aa", True)],
+)
+def test_who_leads_has_the_votes_of_a_majority_on_disks(
+    votes: str, is_elected: bool
+) -> None:
+    """
+    "A candidate wins an election if it receives votes from a majority" (Raft 5.2).
+    """
+    observer = Observer()
+    cores = [
+        server(server_id, term=2, voted_for=None if vote == "-" else vote)
+        for server_id, vote in zip("abc", votes, strict=True)
+    ]
+    for core in cores:
+        observer.observe(core)
+    if is_elected:
+        observer.elected(cores[0])
+    else:
+        with violated("a leads term 2 without the votes of"):
+            observer.elected(cores[0])
+
+
 def test_leader_append_only() -> None:
     """
     "A leader never overwrites or deletes entries in its log" (figure 3).

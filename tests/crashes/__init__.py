@@ -1,0 +1,3 @@
+"""
+Whatever a power cut, a bad sector or a failing disk can do to a data directory.
+"""
