@@ -31,6 +31,9 @@ _ENDPOINT_TYPES = frozenset(
 
 _TCP = ("tcp", "tcp6")
 
+#: The longest name of a host, a colon and a port.
+_LONGEST = 253 + 1 + 5
+
 _NAME = re.compile(r"[\w-]{1,63}(\.[\w-]{1,63})*\.?")
 
 
@@ -141,6 +144,11 @@ def _read_endpoint(endpoint: str) -> tuple[str, int, str]:
 
 
 def _parse(address: str) -> Address:
+    if len(address) > _LONGEST:
+        # What was sent by a stranger is not sent back, nor kept, whatever its length.
+        raise ValueError(
+            f"an address has at most {_LONGEST} characters, not {len(address)}"
+        )
     host, colon, port = address.rpartition(":")
     if not colon:
         raise ValueError(f"{address!r} is not host:port")

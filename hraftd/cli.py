@@ -18,6 +18,7 @@ from twisted.python.runtime import platformType
 from twisted.scripts import twistd
 
 from hraftd.interfaces import StorageError
+from hraftd.options import Exit
 from hraftd.recovery import CannotRecover, read_members, stopped_node
 from hraftd.tap import Options
 
@@ -91,7 +92,7 @@ class RecoverOptions(usage.Options):
         try:
             usage.Options.parseOptions(self, options)
         except usage.UsageError as error:
-            raise SystemExit(
+            raise Exit(
                 f"hraftd recover: {error} (see hraftd recover --help)"
             ) from error
 
@@ -100,7 +101,7 @@ def recover(arguments: Sequence[str]) -> None:
     """
     Give a stopped node other members, if the operator agrees.
 
-    :raises SystemExit: with a line, and so with status 1, if that was not done.
+    :raises Exit: with a line, and so with status 1, if that was not done.
     """
     options = RecoverOptions()
     options.parseOptions(list(arguments))
@@ -113,7 +114,7 @@ def recover(arguments: Sequence[str]) -> None:
                 raise CannotRecover("nothing was changed")
             node.replace_members(members)
     except (CannotRecover, StorageError) as error:
-        raise SystemExit(f"hraftd recover: {error}") from error
+        raise Exit(f"hraftd recover: {error}") from error
     others = [server.id for server in members.servers if server.id != node.id]
     print(
         f"{node.id} is recovered"

@@ -51,6 +51,19 @@ class Exit(SystemExit, Exception):
     the process that waits for a daemon to start.
     """
 
+    def __init__(self, line: str) -> None:
+        """
+        Say this; what could end the line, or cannot be shown, becomes an escape.
+        """
+        super().__init__(
+            "".join(
+                letter
+                if letter.isprintable()
+                else letter.encode("unicode_escape").decode("ascii")
+                for letter in line
+            )
+        )
+
 
 class Options(usage.Options):
     """

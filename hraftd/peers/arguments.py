@@ -65,11 +65,13 @@ class Count(StrictArgument):
 
     def fromString(self, inString: bytes) -> int:
         """
-        Read digits and nothing else: no sign, no space, no underscore.
+        Read digits and nothing else: no sign, no space, no underscore, no zero before.
         """
         # The length first: converting many digits takes long.
         if len(inString) > 19 or not inString.isdigit():
             raise ValueError("a number is not 1 to 19 digits")
+        if inString.startswith(b"0") and inString != b"0":
+            raise ValueError("a number begins with a zero")
         return self._checked(int(inString))
 
     def toString(self, inObject: int) -> bytes:

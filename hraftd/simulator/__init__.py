@@ -14,7 +14,9 @@ Where to read on: :mod:`hraftd.simulator.schedule` tells one history;
 :mod:`~hraftd.simulator.storage` are the world; :mod:`~hraftd.simulator.faults`,
 :mod:`~hraftd.simulator.partitions` and :mod:`~hraftd.simulator.operators` what happens
 in it; :mod:`~hraftd.simulator.checks` and :mod:`~hraftd.simulator.histories` what must
-be true.
+be true. What it was can be looked at: :mod:`hraftd.simulator.trace` in lines, and
+:mod:`hraftd.simulator.diagram` in a picture, of a :mod:`~hraftd.simulator.recording`.
+How to use it: ``docs/simulator.rst``.
 
 What is not simulated:
 
@@ -24,7 +26,7 @@ What is not simulated:
 - AMP and HTTP: messages go through the byte forms of their arguments and results, but
   not through boxes, and clients call a node's door directly. The limits of a
   connection, on what waits and on what is sent, do not exist.
-- Joining by ``--join``: newcomers are started and let in by operators. A machine never
-  loses its disk, and no two clusters meet.
+- Joining by ``--join``: newcomers are started and let in by operators. A machine loses
+  its disk only when its server is no member any more, and no two clusters meet.
 - Threads: disk and reactor take turns in an order that the seed decides.
 """

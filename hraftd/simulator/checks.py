@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "WatchedStore"]
 
-#: What the keys hold, in their order: value and index, or nothing.
-State: TypeAlias = "tuple[tuple[str, int] | None, ...]"
+#: What the keys hold, in their order: value and index, or nothing; and how many tokens
+#: are remembered.
+State: TypeAlias = "tuple[tuple[tuple[str, int] | None, ...], int]"
 
 
 class WatchedStore(KeyValueStore):
@@ -41,11 +42,11 @@ class WatchedStore(KeyValueStore):
     The real store, whose content is compared with that of others.
     """
 
-    def __init__(self, server_id: str, watch: Watch) -> None:
+    def __init__(self, server_id: str, watch: Watch, piece_bytes: int) -> None:
         """
         Begin empty.
         """
-        super().__init__()
+        super().__init__(piece_bytes)
         self._server_id = server_id
         self._watch = watch
 
@@ -193,6 +194,7 @@ class Watch:
                 self._transcript.count(
                     "elected", server_id, f"leads term {core.led_term}"
                 )
+                self._show(self.observer.elected, core)
             self._show(self.compare_all)
 
     def compare_all(self) -> None:
@@ -248,10 +250,11 @@ class Watch:
 
     def state_of(self, store: KeyValueStore) -> State:
         """
-        Return what the keys hold.
+        Return what a store holds.
         """
         found = map(store.get, self._keys)
-        return tuple(None if one is None else (one.value, one.index) for one in found)
+        values = tuple(None if one is None else (one.value, one.index) for one in found)
+        return values, store.tokens
 
     def applied(self, server_id: str, index: int, store: KeyValueStore) -> None:
         """
@@ -263,8 +266,10 @@ class Watch:
         known = self._states.setdefault(index, state)
         require(
             known == state,
-            f"{server_id} has {_brief(state)} behind entry {index}, and others had "
-            f"{_brief(known)}",
+            lambda: (
+                f"{server_id} has {_brief(state)} behind entry {index}, and others "
+                f"had {_brief(known)}"
+            ),
         )
 
     def _compare_snapshot(
@@ -285,11 +290,13 @@ class Watch:
         while index and index not in self._states:
             # What is not in the state machine changes nothing.
             index -= 1
-        known = self._states.get(index, (None,) * len(self._keys))
+        known = self._states.get(index, ((None,) * len(self._keys), 0))
         require(
             known == state,
-            f"{server_id} has {_brief(state)} in a snapshot at entry "
-            f"{snapshot.last_index}, and it should be {_brief(known)}",
+            lambda: (
+                f"{server_id} has {_brief(state)} in a snapshot at entry "
+                f"{snapshot.last_index}, and it should be {_brief(known)}"
+            ),
         )
 
 
@@ -297,4 +304,6 @@ def _brief(state: State) -> str:
     """
     Show what the keys hold, but not all of large values.
     """
-    return str([one and (one[0][:20], one[1]) for one in state])
+    values, tokens = state
+    brief = [one and (one[0][:20], one[1]) for one in values]
+    return f"{brief} and {tokens} tokens"

@@ -40,11 +40,13 @@ class Cluster:
         seed: str,
         timing: Timing,
         policy: SnapshotPolicy,
+        piece_bytes: int,
     ) -> None:
         """
         Begin without machines.
 
         :param seed: of all chance in the servers, the network and the disks.
+        :param piece_bytes: of a snapshot.
         """
         self.world = world
         self.watch = watch
@@ -52,6 +54,7 @@ class Cluster:
         self.seed = seed
         self.timing = timing
         self.policy = policy
+        self.piece_bytes = piece_bytes
         self.machines: dict[str, Machine] = {}
         self.network = Network(world, Random(f"{seed} network"), self)
         #: What newcomers are told to expect.

@@ -88,7 +88,7 @@ class Connection:
         size = size_of(request)
         limit = ANSWER_SECONDS + size / ANSWER_RATE
         question = self._ask(Deferred(), self.clock.seconds() + limit)
-        self.there.send(size, self._handle, self._asked, carried_request(request))
+        self.there.send_rpc(size, self._handle, self._asked, carried_request(request))
         self._limited.append(question)
         if self._overdue is None:
             self._overdue = self.clock.callLater(limit, self._look)
@@ -147,8 +147,10 @@ class Connection:
         return outcome
 
     def _answered(self, number: int, result: object) -> None:
-        if not self.is_over:
-            answer = self._questions.pop(number).answer
+        question = None if self.is_over else self._questions.pop(number, None)
+        # Without one it has been answered before: a message may come twice.
+        if question is not None:
+            answer = question.answer
             if isinstance(result, Exception):
                 answer.errback(result)
             else:
@@ -177,7 +179,7 @@ class Connection:
         def answered(response: Response) -> None:
             self.watch.answered(self.server.server_id, request, response)
             carried = carried_response(request, response)
-            self.back.send(200, self._answered, number, carried)
+            self.back.send_rpc(200, self._answered, number, carried)
 
         speaker = speaker_of(request)
         if speaker != self.asker.name:

@@ -39,6 +39,9 @@ KINDS: dict[str, float] = {
     "isolate leader": 3.0,
     "stale leader": 3.0,
     "clog": 2.0,
+    "lose": 3.0,
+    "duplicate": 3.0,
+    "reorder": 3.0,
     "reset": 0.5,
     "slow disk": 3.0,
     "disk error": 4.0,
@@ -55,6 +58,8 @@ class Faults:
     cluster: Cluster
     rng: Random
     kinds: Sequence[str]
+    #: How often there is any: so many times what is usual.
+    pace: float = 1.0
     is_over: bool = False
     partitions: Partitions = field(init=False)
 
@@ -80,7 +85,7 @@ class Faults:
             self._wait(kind)
 
     def _wait(self, kind: str) -> None:
-        seconds = self.rng.expovariate(1 / KINDS[kind])
+        seconds = self.rng.expovariate(self.pace / KINDS[kind])
         self.cluster.world.after(seconds, None, self._strike, kind)
 
     def _strike(self, kind: str) -> None:
@@ -99,6 +104,9 @@ class Faults:
             "isolate leader": self.partitions.isolate_leader,
             "stale leader": self._leave_leader_behind,
             "clog": self.partitions.clog,
+            "lose": self.partitions.lose,
+            "duplicate": self.partitions.duplicate,
+            "reorder": self.partitions.reorder,
             "reset": self.cluster.network.break_one,
             "slow disk": self._slow_disk,
             "disk error": self._break_disk,

@@ -4,7 +4,8 @@ What clients have seen, compared with what was committed.
 The log is the order in which everything happened, and a simulation knows all of it. So
 whether a history is linearizable need not be searched for: an answer names the index of
 its entry, or of the last change that a read saw, and it is enough that what was asked
-for after an answer came is not older than that answer.
+for after an answer came is not older than that answer. What a command does is told here
+once more, in a few lines, and not taken from the store that is to be checked.
 
 :func:`check_history` also holds clients' other promises against the log: what was
 acknowledged is there; what was declined is not; and nothing was done twice.
@@ -17,7 +18,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attrs import define, field
 
-from hraftd.kv.commands import Delete, Set, decode_command, encode_command
+from hraftd.kv.commands import (
+    Delete,
+    Get,
+    Once,
+    Set,
+    Transaction,
+    decode_command,
+    encode_command,
+)
+from hraftd.kv.conditions import Absent, HasValue
+from hraftd.kv.records import Versioned
+from hraftd.kv.results import Ran
 from hraftd.outcomes import Applied, Misdirected, Read, Redirected, Unavailable
 from hraftd.raft.invariants import require
 from hraftd.reads import ReadLevel
@@ -25,7 +37,8 @@ from hraftd.reads import ReadLevel
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from hraftd.kv.commands import Command
+    from hraftd.kv.commands import Command, Write
+    from hraftd.kv.conditions import Condition
     from hraftd.outcomes import ReadOutcome, WriteOutcome
     from hraftd.raft.messages import Entry
 
@@ -48,7 +61,7 @@ class Operation:
     client: str
     key: str
     #: A command, or at which level the key is to be read.
-    wish: Command | ReadLevel
+    wish: Write | ReadLevel
     #: When it was asked for: seconds, and the position among all such moments.
     invoked: float
     invoked_as: int
@@ -56,6 +69,13 @@ class Operation:
     returned: float | None = None
     returned_as: int | None = None
     outcome: WriteOutcome | ReadOutcome | None = None
+    #: Which server it was asked of, and when that looked at it, if it did.
+    server: str = ""
+    arrived: float | None = None
+    #: With what a write was sent so that it could be sent again.
+    token: str | None = None
+    #: Whether it was not told once what became of it, and cannot be declined any more.
+    is_unsure: bool = False
 
     def __str__(self) -> str:
         """
@@ -66,6 +86,15 @@ class Operation:
             f"what {self.client} wanted at {self.invoked:.4f} s of {self.key}, "
             f"{wish if len(wish) < 99 else wish[:99] + '...'}, {self.outcome!r:.120}"
         )
+
+    @property
+    def command(self) -> Command | None:
+        """
+        What was to be committed; ``None`` if this is a read.
+        """
+        if isinstance(self.wish, ReadLevel):
+            return None
+        return self.wish if self.token is None else Once(self.token, self.wish)
 
     @property
     def is_fresh_read(self) -> bool:
@@ -85,6 +114,10 @@ class _Order:
     changes: _Changes = field(factory=dict)
     #: How often which command was committed.
     times: dict[bytes, int] = field(factory=dict)
+    #: What is answered to the command at each index.
+    results: dict[int, object] = field(factory=dict)
+    #: The first entry with each token.
+    tokens: dict[str, int] = field(factory=dict)
 
     def read_log(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -94,21 +127,52 @@ class _Order:
             if not isinstance(payload, bytes):
                 continue
             self.times[payload] = self.times.get(payload, 0) + 1
-            match decode_command(payload):
-                case Set(pairs):
-                    for key, value in pairs:
-                        self._changed(key, index, value)
-                case Delete(key):
-                    self._changed(key, index, None)
+            command = decode_command(payload)
+            if isinstance(command, Once):
+                if self.tokens.setdefault(command.token, index) != index:
+                    # Done before, so it does nothing.
+                    continue
+                command = command.command
+            self.results[index] = self._carry_out(index, command)
+
+    def _carry_out(self, index: int, command: Write | Get) -> object:
+        match command:
+            case Set(pairs):
+                for key, value in pairs:
+                    self._changed(key, index, value)
+                return None
+            case Delete(key):
+                was_there = self._latest(key) is not None
+                self._changed(key, index, None)
+                return was_there
+            case Get(key):
+                return self._latest(key)
+            case Transaction(conditions, then, otherwise):
+                holds = all(map(self._holds, conditions))
+                results = [
+                    self._carry_out(index, one)
+                    for one in (then if holds else otherwise)
+                ]
+                return Ran(holds, tuple(results))  # type: ignore[arg-type]
+
+    def _latest(self, key: str) -> Versioned | None:
+        indexes, values = self.changes[key]
+        return None if values[-1] is None else Versioned(values[-1], indexes[-1])
+
+    def _holds(self, condition: Condition) -> bool:
+        found = self._latest(condition.key)
+        match condition:
+            case Absent():
+                return found is None
+            case HasValue(value=value):
+                return found is not None and found.value == value
+            case _:
+                raise TypeError(f"no client makes such a condition: {condition}")
 
     def _changed(self, key: str, index: int, value: str | None) -> None:
         indexes, values = self.changes[key]
         indexes.append(index)
         values.append(value)
-
-    def value_before(self, key: str, index: int) -> str | None:
-        indexes, values = self.changes[key]
-        return values[bisect_right(indexes, index - 1) - 1]
 
     def seen_by(self, operation: Operation, since: int) -> int:
         """
@@ -123,7 +187,7 @@ class _Order:
             position = bisect_right(indexes, found.index) - 1
             require(
                 (indexes[position], values[position]) == (found.index, found.value),
-                f"{operation} has read what was never written",
+                lambda: f"{operation} has read what was never written",
             )
             first = position
         else:
@@ -136,7 +200,7 @@ class _Order:
                 return max(since, indexes[position])
         require(
             not operation.is_fresh_read,
-            f"{operation} is older than entry {since}, which was known before",
+            lambda: f"{operation} is older than entry {since}, which was known before",
         )
         return since
 
@@ -157,8 +221,8 @@ def check_history(
         moments.append((operation.invoked_as, False, operation))
         if operation.returned_as is not None:
             moments.append((operation.returned_as, True, operation))
-        if not isinstance(operation.wish, ReadLevel):
-            _check_write(operation, operation.wish, order)
+        if operation.command is not None:
+            _check_write(operation, operation.command, order)
     moments.sort(key=lambda moment: moment[0])
     #: The last index that somebody knows to be committed, and what it was before each.
     known = 0
@@ -168,11 +232,7 @@ def check_history(
             case _ if not is_return:
                 known_before[operation] = known
             case Applied(index=index):
-                require(
-                    index > known_before[operation],
-                    f"{operation} comes before entry {known_before[operation]}, which "
-                    "was known when it began",
-                )
+                _check_is_later(operation, index, known_before[operation])
                 known = max(known, index)
             case Read():
                 seen = order.seen_by(operation, known_before[operation])
@@ -180,25 +240,46 @@ def check_history(
                     known = max(known, seen)
 
 
+def _check_is_later(operation: Operation, index: int, known: int) -> None:
+    require(
+        index > known,
+        lambda: (
+            f"{operation} comes before entry {known}, which was known when it began"
+        ),
+    )
+
+
 def _check_write(operation: Operation, command: Command, order: _Order) -> None:
     encoded = encode_command(command)
     times = order.times.get(encoded, 0)
-    is_unique = isinstance(command, Set)
-    require(times <= 1 or not is_unique, f"{operation} was done {times} times")
+    is_unique = not isinstance(command, Delete)
+    require(
+        times <= 1 or isinstance(command, Delete | Once),
+        lambda: f"{operation} was done {times} times",
+    )
     match operation.outcome:
         case Applied(index=index, result=result):
             entry = order.committed.get(index)
             require(
                 entry is not None and entry.payload == encoded,
-                f"{operation} is acknowledged, and is not in the log",
+                lambda: f"{operation} is acknowledged, and is not in the log",
             )
-            was_there = order.value_before(operation.key, index) is not None
             require(
-                result == (None if is_unique else was_there),
-                f"{operation} was answered with the wrong result",
+                index in order.results,
+                lambda: (
+                    f"{operation} is acknowledged where it was not done: the token "
+                    "has come before"
+                ),
+            )
+            require(
+                result == order.results[index],
+                lambda: (
+                    f"{operation} was answered with the wrong result, and should "
+                    f"have been with {order.results[index]}"
+                ),
             )
         case Unavailable() | Misdirected() | Redirected():
             require(
                 not times or not is_unique,
-                f"{operation} was declined, and is in the log",
+                lambda: f"{operation} was declined, and is in the log",
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from hraftd.client_requests import ClientRequests
+from hraftd.memory_storage import MemoryStorage
 from hraftd.raft.configuration import Server, Suffrage
 from hraftd.server import RaftServer
 from hraftd.simulator.checks import WatchedStore
@@ -123,7 +124,7 @@ class Machine:
         process = Process(self.server_id, self.rate)
         clock = ProcessClock(world, process)
         storage = SimulatedStorage(world, process, self.disk)
-        store = WatchedStore(self.server_id, cluster.watch)
+        store = WatchedStore(self.server_id, cluster.watch, cluster.piece_bytes)
         peers = SimulatedPeers(
             self.server_id,
             cluster.network,
@@ -153,8 +154,7 @@ class Machine:
             snapshot_timeout=CLIENT_SECONDS,
         )
         self.running = Running(process, clock, storage, store, peers, server, requests)
-        # There is no public way to the algorithm inside of a server.
-        cluster.watch.enter(server._core, store)
+        cluster.watch.enter(server.consensus, store)
         cluster.transcript.count("started", self.server_id, f"starts at {self.address}")
         if begins:
             server.bootstrap(self.member)
@@ -184,6 +184,15 @@ class Machine:
         End the process at once.
         """
         self._crash("is killed", says_so=True)
+
+    def wipe(self) -> None:
+        """
+        Put an empty disk into it; only what is no member any more may lose its own.
+        """
+        self.kill()
+        self.cluster.transcript.count("replaced", self.server_id, "has an empty disk")
+        self.disk.platter = MemoryStorage()
+        self.cluster.watch.observer.forget(self.server_id)
 
     def cut_power(self) -> None:
         """

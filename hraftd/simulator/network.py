@@ -7,6 +7,12 @@ blocked, in this direction or in both, and it arrives when that is over, if anyb
 still listens; or its connection ends, and what is under way arrives up to some message
 and not beyond. Two connections know nothing of each other: what one carried may arrive
 after what was said later on the next.
+
+Raft promises more than TCP makes it prove: to be safe also where messages are lost,
+come twice, or overtake each other (Raft 2). So a path may do that too, to the requests
+of Raft and their answers: :attr:`Path.loss`, :attr:`Path.duplication`,
+:attr:`Path.overtaking`. What is asked for clients is never treated so; nothing but TCP
+keeps a write that was forwarded from being done twice.
 """
 
 from __future__ import annotations
@@ -30,6 +36,9 @@ __all__ = ["IMachines", "Network", "Path", "Stream"]
 #: Bytes in a second, besides the time of each message.
 _RATE = 20 << 20
 
+#: Seconds that a message takes at most which is overtaken by others, or comes again.
+_SIDEWAYS = 0.2
+
 
 @define(eq=False)
 class Path:
@@ -40,11 +49,22 @@ class Path:
     #: Seconds that a message takes.
     fastest: float
     slowest: float
+    #: The parts of Raft's messages, from 0 to 1, that are lost, come twice, or are so
+    #: late that others overtake them.
+    loss: float = 0.0
+    duplication: float = 0.0
+    overtaking: float = 0.0
     is_blocked: bool = False
     #: What waits for the end of that, with the stream of each.
     held: list[tuple[Stream, int, Callable[..., object], tuple[Any, ...]]] = field(
         factory=list
     )
+
+    def calm(self) -> None:
+        """
+        Treat all messages well.
+        """
+        self.loss = self.duplication = self.overtaking = 0.0
 
 
 @define(eq=False)
@@ -67,6 +87,7 @@ class Stream:
         """
         Let something happen to the receiver when a message of so many bytes arrives.
         """
+        run = self._show(run, arguments)
         self._sent += 1
         if self._cut is not None:
             return
@@ -74,6 +95,41 @@ class Stream:
             self.path.held.append((self, size, run, arguments))
         else:
             self._carry(size, run, arguments)
+
+    def _show(
+        self, run: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> Callable[..., object]:
+        on_send = self.network.on_send
+        return run if on_send is None else on_send(self, run, arguments)
+
+    def send_rpc(self, size: int, run: Callable[..., object], *arguments: Any) -> None:
+        """
+        Send a message of Raft: as :meth:`send`, where the path treats it well.
+        """
+        path, rng = self.path, self.network.rng
+        if path.loss and rng.random() < path.loss:
+            self._show(run, arguments)
+        elif path.overtaking and rng.random() < path.overtaking:
+            self._carry_aside(_SIDEWAYS * rng.random(), run, arguments)
+        else:
+            self.send(size, run, *arguments)
+        if path.duplication and rng.random() < path.duplication:
+            self._carry_aside(_SIDEWAYS * rng.random(), run, arguments)
+
+    def _carry_aside(
+        self, seconds: float, run: Callable[..., object], arguments: tuple[Any, ...]
+    ) -> None:
+        """
+        Let a message arrive after so long, whatever arrives before or after it.
+        """
+        run = self._show(run, arguments)
+        world = self.network.world
+
+        def arrive() -> None:
+            if self._cut is None and not self.path.is_blocked:
+                run(*arguments)
+
+        world.after(seconds, self.receiver, arrive)
 
     def _carry(
         self, size: int, run: Callable[..., object], arguments: tuple[Any, ...]
@@ -130,7 +186,15 @@ class Network:
     All paths, and all connections over them.
 
     :ivar connections: those that are open, in the order in which they were opened.
+    :ivar on_send: told of each message; returns what its arrival does to the receiver.
     """
+
+    on_send: (
+        Callable[
+            [Stream, Callable[..., object], tuple[Any, ...]], Callable[..., object]
+        ]
+        | None
+    ) = None
 
     def __init__(self, world: World, rng: Random, machines: IMachines) -> None:
         """
@@ -177,6 +241,7 @@ class Network:
         """
         for (sender, receiver), path in list(self._paths.items()):
             path.fastest, path.slowest = self.fastest, self.slowest
+            path.calm()
             if path.is_blocked:
                 self.unblock(sender, receiver)
 

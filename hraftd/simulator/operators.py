@@ -1,17 +1,19 @@
 """
 The people who run a cluster: they let servers in, move and remove them, and so on.
 
-One thing at a time, through the same door as clients; whether it works out or not, the
-next thing comes. At most one server listens at another address than its cluster knows.
+Mostly one thing at a time, through the same door as clients; whether it works out or
+not, the next thing comes. At most one server listens at another address than its
+cluster knows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attrs import define
+from attrs import define, field
 
 from hraftd.forwarding import OnFollower
+from hraftd.outcomes import Removed
 from hraftd.raft.configuration import Suffrage
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ __all__ = ["DEEDS", "Operators"]
 DEEDS: dict[str, float] = {
     "add": 3.0,
     "remove": 4.0,
+    "replace": 4.0,
     "move": 5.0,
     "suffrage": 5.0,
     "transfer": 2.0,
@@ -54,8 +57,12 @@ class Operators:
     cluster: Cluster
     rng: Random
     deeds: Sequence[str]
+    #: So many things may be under way; what is done at once gets into its own way.
+    at_once: int = 1
+    #: How often it does them: so many times what is usual.
+    pace: float = 1.0
     is_over: bool = False
-    _is_busy: bool = False
+    _under_way: set[int] = field(factory=set)
     _deed: int = 0
     _machines: int = 0
 
@@ -68,18 +75,19 @@ class Operators:
             self._wait(deed)
 
     def _wait(self, deed: str) -> None:
-        seconds = self.rng.expovariate(1 / DEEDS[deed])
+        seconds = self.rng.expovariate(self.pace / DEEDS[deed])
         self.cluster.world.after(seconds, None, self._begin, deed)
 
     def _begin(self, deed: str) -> None:
         if self.is_over:
             return
         self._wait(deed)
-        if self._is_busy:
+        if len(self._under_way) >= self.at_once:
             return
         begin: Callable[[], object] = {
             "add": self._add,
             "remove": self._remove,
+            "replace": self._replace,
             "move": self._move,
             "suffrage": self._change_suffrage,
             "transfer": self._transfer,
@@ -115,10 +123,19 @@ class Operators:
         :param what: what that is called in the transcript.
         """
         member = machine.member
+        if self.rng.random() < 0.5 and not self.is_over:
+            # While it is sent the log, or a snapshot.
+            seconds = self.rng.uniform(0, self.rng.choice((0.05, 0.5)))
+            self.cluster.world.after(seconds, None, self._restart, machine)
         self._ask(
             f"{what} {member.id} at {member.raft} as {member.suffrage.value}",
             lambda running: running.requests.join(member, OnFollower.FORWARD),
         )
+
+    def _restart(self, machine: Machine) -> None:
+        if machine.running is not None and not self.is_over:
+            machine.kill()
+            self.cluster.world.after(self.rng.uniform(0, 0.5), None, machine.start)
 
     def _members(self) -> list[str]:
         machine = self.cluster.leader() or self._some()
@@ -139,6 +156,30 @@ class Operators:
         self._ask(
             f"remove {server_id}",
             lambda running: running.requests.remove(server_id, OnFollower.FORWARD),
+        )
+
+    def _replace(self) -> None:
+        """
+        Remove a server, and give its name to one that begins with an empty disk.
+        """
+        members = self._members()
+        if len(members) < 2:
+            return
+        machine = self.cluster.machines[self.rng.choice(members)]
+
+        def removed(outcome: object) -> None:
+            if isinstance(outcome, Removed):
+                machine.wipe()
+                machine.start()
+                if self.rng.random() < 0.5:
+                    self.join(machine)
+
+        self._ask(
+            f"replace {machine.server_id}",
+            lambda running: running.requests.remove(
+                machine.server_id, OnFollower.FORWARD
+            ),
+            removed,
         )
 
     def _move(self) -> None:
@@ -232,30 +273,37 @@ class Operators:
             return self.rng.choice(known)
         return self._some()
 
-    def _ask(self, what: str, ask: Callable[[Running], Deferred[Any]]) -> None:
+    def _ask(
+        self,
+        what: str,
+        ask: Callable[[Running], Deferred[Any]],
+        then: Callable[[object], object] = lambda _: None,
+    ) -> None:
         machine = self._whom_to_ask()
         if machine is None or machine.running is None:
             return
-        self._is_busy = True
         self._deed += 1
+        self._under_way.add(self._deed)
         deed, running = self._deed, machine.running
         self.cluster.transcript.say("ops", f"{what}, asks {machine.server_id}")
 
-        def over(outcome: str) -> None:
-            if self._deed == deed and self._is_busy:
-                self._is_busy = False
+        def over(result: object) -> None:
+            if deed in self._under_way:
+                self._under_way.remove(deed)
+                outcome = str(result)
                 self.cluster.transcript.count(
                     f"{what.partition(' ')[0]}: {outcome.partition('(')[0]}",
                     "ops",
                     f"{what}: {outcome}",
                 )
+                world.after(0, None, then, result)
 
         def failed(failure: Failure) -> None:
             assert isinstance(failure.value, Exception)
             self.cluster.watch.object_to(failure.value)
 
         def begin() -> None:
-            ask(running).addCallback(repr).addCallbacks(over, failed)
+            ask(running).addCallbacks(over, failed)
 
         world = self.cluster.world
         world.after(0, running.process, begin)

@@ -4,7 +4,7 @@ Trouble in the network: who does not reach whom, and for how long.
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import TYPE_CHECKING
 
 from attrs import define, field
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from hraftd.simulator.cluster import Cluster
     from hraftd.simulator.machines import Machine
+    from hraftd.simulator.network import Path
 
 __all__ = ["Partitions", "duration"]
 
@@ -134,6 +135,42 @@ class Partitions:
         name = machine.server_id
         others = [other for other in self.cluster.machines if other != name]
         return _both_ways([name], others)
+
+    def lose(self) -> bool:
+        """
+        Let some of the messages be lost, on some of all paths.
+        """
+        return self._mistreat(lambda path, part: setattr(path, "loss", part))
+
+    def duplicate(self) -> bool:
+        """
+        Let some of the messages come twice.
+        """
+        return self._mistreat(lambda path, part: setattr(path, "duplication", part))
+
+    def reorder(self) -> bool:
+        """
+        Let some of the messages be overtaken by others.
+        """
+        return self._mistreat(lambda path, part: setattr(path, "overtaking", part))
+
+    def _mistreat(self, treat: Callable[[Path, float], object]) -> bool:
+        network = self.cluster.network
+        some, part = self.rng.choice((0.3, 1.0)), self.rng.choice((0.03, 0.2, 0.5))
+        paths = [
+            network.path(*pair)
+            for pair in permutations(self.cluster.machines, 2)
+            if self.rng.random() < some
+        ]
+        for path in paths:
+            treat(path, part)
+        self._later(4.0, self._calm, paths)
+        return bool(paths)
+
+    @staticmethod
+    def _calm(paths: Sequence[Path]) -> None:
+        for path in paths:
+            path.calm()
 
     def clog(self) -> bool:
         """

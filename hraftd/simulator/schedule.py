@@ -12,6 +12,7 @@ to see it again.
 
 from __future__ import annotations
 
+import shlex
 from random import Random
 from traceback import format_exception
 from typing import TYPE_CHECKING
@@ -31,6 +32,7 @@ from hraftd.simulator.disks import FAST
 from hraftd.simulator.faults import KINDS, Faults
 from hraftd.simulator.histories import check_history
 from hraftd.simulator.operators import DEEDS, Operators
+from hraftd.simulator.origin import origin
 from hraftd.simulator.trace import Transcript
 from hraftd.snapshots import SnapshotPolicy
 from hraftd.status import TICK
@@ -51,6 +53,10 @@ HEALING_TIMEOUTS = 30
 
 #: Seconds in which nothing goes wrong yet.
 _CALM = 0.5
+
+#: Ticks of an election timeout, and between two heartbeats: usual ones, hasty ones, and
+#: those for slow networks.
+_TIMINGS = ((20, 4), (20, 4), (12, 3), (30, 5), (40, 8), (40, 16), (60, 12))
 
 _LEVELS = (
     ReadLevel.NONE,
@@ -94,6 +100,8 @@ class Schedule:
     seconds: float = 10.0
     #: ``None`` to let the seed decide.
     servers: int | None = None
+    #: The only kinds of faults and of deeds; ``None`` to let the seed choose some.
+    only: Sequence[str] | None = None
     is_traced: bool = False
     #: Also asked whether the clients' history is right; raises something if not.
     check: Callable[[Sequence[Operation]], object] | None = None
@@ -115,37 +123,51 @@ class Schedule:
         Make everything that the seed says, and start nothing.
         """
         rng = Random(f"schedule {self.seed}")
-        keys = [f"k{number}" for number in range(rng.choice((1, 2, 4, 6)))]
+        keys = [f"k{number}" for number in range(rng.choice((1, 2, 4, 8)))]
         self.transcript = Transcript(self.world, self.is_traced)
         self.watch = Watch(self.transcript, keys)
+        election_timeout, heartbeat_interval = rng.choice(_TIMINGS)
         timing = Timing(
-            election_timeout=rng.choice((20, 20, 20, 12, 30)),
-            heartbeat_interval=rng.choice((4, 4, 3)),
+            election_timeout=election_timeout,
+            heartbeat_interval=heartbeat_interval,
             max_append_bytes=rng.choice((1 << 20, 1 << 20, 200, 2000)),
             memory_entries=rng.choice((4096, 1, 8, 64)),
         )
         policy = SnapshotPolicy(
-            threshold_entries=rng.choice((8192, 8, 30, 100)),
+            threshold_entries=rng.choice((8192, 8, 8, 30)),
             trailing_entries=rng.choice((0, 3, 20, 10240)),
         )
         self.cluster = Cluster(
-            self.world, self.watch, self.transcript, str(self.seed), timing, policy
+            self.world,
+            self.watch,
+            self.transcript,
+            str(self.seed),
+            timing,
+            policy,
+            piece_bytes=rng.choice((1 << 18, 60, 60)),
         )
         count = self.servers or rng.choice((1, 2, 3, 3, 3, 3, 4, 5, 5, 7))
         names = [f"s{number + 1}" for number in range(count)]
+        count_of_clients = rng.choice((1, 2, 3, 5))
         self.clients = Clients(
             self.cluster,
             Random(f"{self.seed} clients"),
             keys,
             Habits(
-                count=rng.choice((1, 2, 3, 5)),
-                pause=rng.choice((0.02, 0.05, 0.1, 0.2)),
-                weights=(rng.choice((1, 3)), rng.choice((0, 0.3)), rng.choice((1, 3))),
+                count=count_of_clients,
+                # From all of them together so many requests a second.
+                pause=count_of_clients / rng.choice((5, 10, 20, 40)),
+                weights=(
+                    rng.choice((1, 3)),
+                    rng.choice((0, 0.3)),
+                    rng.choice((1, 3)),
+                    rng.choice((0, 1)),
+                ),
+                with_token=rng.choice((0.0, 0.5, 1.0)),
                 levels=_LEVELS,
                 forwarded=rng.choice((0.0, 0.5, 1.0)),
                 impatient=rng.choice((0.0, 0.0, 0.2)),
-                # Of large ones a snapshot has several pieces.
-                value_length=90_000 if len(keys) == 6 else 0,
+                value_length=rng.choice((0, 0, 0, 3000)),
             ),
         )
         some = rng.choice((0.15, 0.3, 0.5))
@@ -153,13 +175,19 @@ class Schedule:
             self.cluster,
             Random(f"{self.seed} faults"),
             [kind for kind in KINDS if rng.random() < some],
+            pace=rng.choice((0.5, 1, 1, 2)),
         )
         self.operators = Operators(
             self.cluster,
             Random(f"{self.seed} operators"),
             [deed for deed in DEEDS if rng.random() < rng.choice((0.0, 0.4))],
+            at_once=rng.choice((1, 1, 3)),
+            pace=rng.choice((0.5, 1, 1, 3)),
         )
-        self._begins_small = count > 1 and rng.random() < 0.2
+        if self.only is not None:
+            self.faults.kinds = [kind for kind in KINDS if kind in self.only]
+            self.operators.deeds = [deed for deed in DEEDS if deed in self.only]
+        self._begins_small = count > 1 and rng.random() < 0.3
         self._names = names
         self._slowest_disk = rng.choice((FAST, FAST, 0.01, 0.1))
         self.world.happened = self._happened
@@ -186,12 +214,25 @@ class Schedule:
         sentence = f"{type(violation).__name__}: {violation}"
         if not isinstance(violation, InvariantViolated):
             sentence = "".join(format_exception(violation)).rstrip()
-        servers = "" if self.servers is None else f" --servers {self.servers}"
         return (
             f"seed {self.seed}, after {self.world.now:.4f} s: {sentence}\n"
-            f"python -m hraftd.simulator --seed {self.seed} --schedules 1 "
-            f"--seconds {self.seconds:g}{servers} --trace FILE"
+            f"{self.command} --trace FILE --diagram FILE\n{origin()}".rstrip()
         )
+
+    @property
+    def command(self) -> str:
+        """
+        What is to be typed to see this history again.
+        """
+        words = [
+            f"python -m hraftd.simulator --seed {self.seed} --schedules 1",
+            f"--seconds {self.seconds:g}",
+        ]
+        if self.servers is not None:
+            words.append(f"--servers {self.servers}")
+        if self.only is not None:
+            words.append(f"--only {shlex.quote(','.join(self.only))}")
+        return " ".join(words)
 
     def logged(self, event: LogEvent) -> None:
         """

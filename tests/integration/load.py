@@ -11,6 +11,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from .client import Connection
+from .processes import until_level
 from .waiting import PAUSE, until
 
 if TYPE_CHECKING:
@@ -169,17 +170,7 @@ def check_nothing_lost(load: Load, nodes: Sequence[Node]) -> None:
 
     What was answered is there; of the rest, all nodes have the same.
     """
-    until(
-        lambda: (
-            len({node.status().get("last_applied") for node in nodes}) == 1
-            and all(
-                (status := node.status()).get("leader")
-                and status["last_applied"] == status["last_log_index"]
-                for node in nodes
-            )
-        ),
-        "all nodes have applied the same",
-    )
+    until_level(nodes)
     states = [read_all(node, list(load.tried)) for node in nodes]
     for node, state in zip(nodes, states, strict=True):
         lost = [key for key in load.answered if state.get(key) != load.answered[key]]

@@ -75,6 +75,8 @@ class Node:
     #: For preexec_fn and the like.
     popen: Mapping[str, Any] = field(factory=dict)
     environment: Mapping[str, str] = field(factory=dict)
+    #: A command that runs the rest of its command line, as ``nsenter`` does.
+    prefix: Sequence[str] = ()
     http_port: int = field(factory=free_port)
     raft_port: int = field(factory=free_port)
     process: subprocess.Popen[bytes] | None = None
@@ -126,6 +128,7 @@ class Node:
             return list(self.spelled)
         join = ["--join", ",".join(self.join)] if self.join else []
         return [
+            *self.prefix,
             command("hraftd"),
             *("--id", self.id, "--haddr", self.http, "--raddr", self.raft),
             *join,

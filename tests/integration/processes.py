@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .node import Node
-from .waiting import until
+from .waiting import DEADLINE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from .client import Answer
 
-__all__ = ["Processes", "ask_leader", "leader_among", "write"]
+__all__ = ["Processes", "ask_leader", "leader_among", "until_level", "write"]
 
 
 class Processes:
@@ -103,6 +103,27 @@ def leader_among(nodes: Sequence[Node]) -> Node:
 
     leader: Node = until(found, "one of them leads")
     return leader
+
+
+def until_level(nodes: Sequence[Node], seconds: float = DEADLINE) -> int:
+    """
+    Wait until all of these nodes have applied all that is in their logs; return what
+    index that is.
+    """
+
+    def level() -> int | None:
+        statuses = [node.status() for node in nodes]
+        applied = {status.get("last_applied") for status in statuses}
+        if len(applied) != 1 or not all(
+            status.get("leader") and status["last_applied"] == status["last_log_index"]
+            for status in statuses
+        ):
+            return None
+        [index] = applied
+        return index
+
+    index: int = until(level, "all nodes have applied the same", seconds)
+    return index
 
 
 def ask_leader(

@@ -1,14 +1,9 @@
 """
-A wall clock that jumps.
-
-Timers of Twisted wait for the wall clock: set back two hours, it stops heartbeats and
-elections for two hours. A node's run on a monotonic one.
+A wall clock that jumps, see :mod:`tests.integration.wall_clock`.
 """
 
 from __future__ import annotations
 
-import glob
-import os
 import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -17,42 +12,30 @@ import pytest
 
 from .processes import leader_among, write
 from .waiting import until
+from .wall_clock import WHY_NO_WALL_CLOCK, WallClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from .node import Node
     from .processes import Processes
 
-_LIBRARY = next(
-    iter(
-        glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
-        + glob.glob("/usr/lib*/faketime/libfaketime.so.1")
-        + glob.glob("/usr/local/lib/faketime/libfaketime.so.1")
-    ),
-    None,
-)
+
+def _ahead(node: Node) -> float:
+    """
+    Return how many seconds a node's clock is ahead of the real one.
+    """
+    date = node.ask("GET", "/status").headers["date"]
+    return parsedate_to_datetime(date).timestamp() - time.time()
 
 
-@pytest.mark.skipif(
-    _LIBRARY is None, reason="needs libfaketime; in Debian: apt install libfaketime"
-)
+@pytest.mark.skipif(WHY_NO_WALL_CLOCK is not None, reason=str(WHY_NO_WALL_CLOCK))
 def test_clock_jumps(processes: Processes, tmp_path: Path) -> None:
     """
     Neither heartbeats nor elections care whether the wall clock jumps.
     """
-    fake = tmp_path / "faketime"
-    fake.write_text("+0")
-    nodes = processes.cluster(
-        3,
-        environment={
-            "LD_PRELOAD": str(_LIBRARY),
-            "FAKETIME_TIMESTAMP_FILE": str(fake),
-            "FAKETIME_NO_CACHE": "1",
-            # Only what Python calls time.time().
-            "DONT_FAKE_MONOTONIC": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        },
-    )
+    clock = WallClock(tmp_path)
+    nodes = processes.cluster(3, environment=clock.environment)
     write(nodes, before="jump")
 
     def is_ignored(hours: int) -> bool:
@@ -61,12 +44,8 @@ def test_clock_jumps(processes: Processes, tmp_path: Path) -> None:
         """
         leader = leader_among(nodes)
         length = len(leader.log)
-        # Replaced, so that it is never read half written.
-        (tmp_path / "next").write_text(f"{hours:+}h")
-        os.replace(tmp_path / "next", fake)
-        date = leader.ask("GET", "/status").headers["date"]
-        jumped = parsedate_to_datetime(date).timestamp() - time.time()
-        assert abs(jumped - 3600 * hours) < 600, "the clock has jumped"
+        clock.jump(hours)
+        until(lambda: abs(_ahead(leader) - 3600 * hours) < 600, "the clock has jumped")
         # More time than a follower waits for its leader.
         end = time.monotonic() + 1.5
         until(lambda: time.monotonic() > end)

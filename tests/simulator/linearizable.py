@@ -4,10 +4,12 @@ Simulated histories in the terms of :mod:`tests.linearizability`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from hraftd import outcomes
-from hraftd.kv.commands import Delete, Set
+from hraftd.kv.commands import Delete, Set, Transaction
+from hraftd.kv.conditions import Absent, HasValue
+from hraftd.kv.results import Ran
 from hraftd.reads import ReadLevel
 from tests import linearizability as single
 
@@ -52,12 +54,18 @@ def _action(operation: Operation) -> single.Action:
             return single.Write(value)
         case Delete():
             return single.Delete()
+        case Transaction((HasValue(value=expected),), (Set(((_, value),)),)):
+            return single.CompareAndSet(expected, value)
+        case Transaction((Absent(),), (Set(((_, value),)),)):
+            return single.CompareAndSet(None, value)
         case _:
             return single.Read()
 
 
 def _outcome(operation: Operation) -> tuple[single.Outcome, int | None]:
     match operation.outcome:
+        case outcomes.Applied(index=index, result=Ran(succeeded=succeeded)):
+            return single.Ok(succeeded), index
         case outcomes.Applied(index=index, result=result):
             return single.Ok(result), index
         case outcomes.Read(found=None):
@@ -69,5 +77,5 @@ def _outcome(operation: Operation) -> tuple[single.Outcome, int | None]:
             return single.Failed(), None
         case outcomes.Unknown() | None:
             return single.Unknown(), None
-        case _:
-            assert_never(operation.outcome)
+        case outcome:
+            raise TypeError(f"no client of a simulation should be told {outcome}")

@@ -54,6 +54,7 @@ def test_each_kind_of_trouble_happens(kind: str) -> None:
 SUCCESS = {
     "add": "add: Joined",
     "remove": "remove: Removed",
+    "replace": "replace: Removed",
     "move": "move: Joined",
     "suffrage": "vote: Joined",
     "transfer": "transfer: Transferred",
