@@ -324,6 +324,8 @@ class Leader:
             or call.round < progress.since_round
         ):
             return None
+        if not progress.heard:
+            progress.begin_round(server.log.last_index, server.now)
         progress.answered(call, server.now)
         self._confirm_reads()
         return progress

@@ -54,7 +54,7 @@ class Progress:
     last_contact: int
     #: A learner's round: it ends when this index is reached (dissertation 4.2.1).
     round_target: int
-    #: The tick at which the round began.
+    #: The tick at which the round began; see :meth:`begin_round`.
     round_start: int
     #: What was sent in an earlier round of reads was sent to this server before it was
     #: removed and let in again; its answers say nothing.
@@ -162,5 +162,15 @@ class Progress:
         """
         if self.match_index >= self.round_target:
             self.caught_up = now - self.round_start < election_timeout
-            self.round_target = last_index
-            self.round_start = now
+            self.begin_round(last_index, now)
+
+    def begin_round(self, last_index: int, now: int) -> None:
+        """
+        Let a learner catch up with all that is in the log at this moment.
+
+        The first round begins with the first answer. Who began with nothing votes only
+        when it has what was committed when it first heard a leader, and that is in the
+        log now; so once it is made a voter its vote can be had.
+        """
+        self.round_target = last_index
+        self.round_start = now

@@ -250,8 +250,15 @@ class Network:
         Let a machine answer on a connection of which it knows nothing any more.
         """
         machine = connection.answerer.name
-        if self.machines.is_up(machine) and not connection.there.path.is_blocked:
-            connection.back.send(0, connection.end, "the peer has started again")
+        there, back = connection.there.path, connection.back.path
+        if self.machines.is_up(machine) and not (there.is_blocked or back.is_blocked):
+            # Not behind what the process before has sent, which may be lost.
+            self.world.after(
+                there.slowest + back.slowest,
+                connection.asker,
+                connection.end,
+                "the peer has started again",
+            )
 
     def break_one(self) -> bool:
         """

@@ -124,8 +124,8 @@ class Operators:
         """
         member = machine.member
         if self.rng.random() < 0.5 and not self.is_over:
-            # While it is sent the log, or a snapshot.
-            seconds = self.rng.uniform(0, self.rng.choice((0.05, 0.5)))
+            # In one of its next writes, while it is sent the log or a snapshot.
+            seconds = self.rng.uniform(0, 0.1)
             self.cluster.world.after(seconds, None, self._restart, machine)
         self._ask(
             f"{what} {member.id} at {member.raft} as {member.suffrage.value}",
@@ -133,9 +133,16 @@ class Operators:
         )
 
     def _restart(self, machine: Machine) -> None:
-        if machine.running is not None and not self.is_over:
-            machine.kill()
-            self.cluster.world.after(self.rng.uniform(0, 0.5), None, machine.start)
+        running = machine.running
+        if running is None:
+            return
+
+        def end_writing() -> None:
+            if machine.running is running and not self.is_over:
+                machine.kill()
+                self.cluster.world.after(self.rng.uniform(0, 0.5), None, machine.start)
+
+        running.storage.on_write = end_writing
 
     def _members(self) -> list[str]:
         machine = self.cluster.leader() or self._some()

@@ -130,7 +130,7 @@ class Schedule:
         timing = Timing(
             election_timeout=election_timeout,
             heartbeat_interval=heartbeat_interval,
-            max_append_bytes=rng.choice((1 << 20, 1 << 20, 200, 2000)),
+            max_append_bytes=rng.choice((1 << 20, 30, 200, 2000)),
             memory_entries=rng.choice((4096, 1, 8, 64)),
         )
         policy = SnapshotPolicy(

@@ -106,7 +106,7 @@ MUTANTS = (
         "return self.votes_from is not None and self.log.last_index >= self.votes_from",
         "return True",
         "hraftd",
-        ("replace", "add", "slow disk"),
+        ("replace", "add"),
     ),
     Mutant(
         "requests of an earlier term's leader are obeyed",
@@ -177,17 +177,6 @@ MUTANTS = (
         "return len(self.voters) // 2 + 1",
         "return (len(self.voters) + 1) // 2",
         "hashicorp 163a55f",
-    ),
-    Mutant(
-        "a save is taken for entries that came after it was cut off",
-        _OUTBOX,
-        "            if entry.index > self.log.snapshot_index and self.log.matches(\n"
-        "                entry.index, entry.term\n"
-        "            ):\n",
-        "            last_index = self.log.last_index\n"
-        "            if self.log.snapshot_index < entry.index <= last_index:\n",
-        "etcd 897e1cf",
-        ("slow disk", "isolate leader", "pause"),
     ),
     Mutant(
         "a leader counts its own log before that is on its disk",

@@ -373,6 +373,26 @@ def test_a_newcomer_is_promoted_after_a_short_round_only() -> None:
     assert core.configuration.is_voter("d")
 
 
+def test_a_newcomer_is_promoted_with_what_was_there_when_it_first_answered() -> None:
+    """
+    Not only with what was there when it was added: it may have been down for long.
+
+    Otherwise its vote, which it gives only from then on, could be needed too early.
+    """
+    network = started("abc", "d")
+    network.cut_links |= {("a", "d"), ("d", "a")}
+    network.add_server("a", "d")
+    for _ in range(5):
+        network.propose("a", b"x")
+    network.settle()
+    network.heal()
+    network.tick_until("a", lambda: bool(network.in_transit))
+    network.deliver_until(lambda: network["a"].configuration.is_voter("d"))
+    d = network["d"]
+    assert d.votes_from is not None
+    assert network["a"].match_index("d") >= d.votes_from > 5
+
+
 def test_a_newcomer_that_falls_silent_is_not_promoted() -> None:
     """
     A round ends with an answer of the newcomer itself.
@@ -381,8 +401,9 @@ def test_a_newcomer_that_falls_silent_is_not_promoted() -> None:
     majority one of its servers.
     """
     network = started("abc", "d")
-    network.cut_links |= {("a", "d"), ("d", "a")}
     network.add_server("a", "d")
+    network.deliver_until(lambda: network["a"].ticks_since_contact("d") is not None)
+    network.cut_links |= {("a", "d"), ("d", "a")}
     network.run(2 * network.timing.election_timeout)
     assert not network["a"].configuration.is_voter("d")
     # It gets everything, too late for the round to count, and dies.
