@@ -277,6 +277,7 @@ MUTANTS = (
         "            offset = request.piece.offset\n"
         "            return InstallSnapshotResponse(self.current_term, offset)\n",
         "LogCabin 174",
+        ("replace", "add", "slow disk", "take snapshot"),
     ),
     Mutant(
         "entries are applied while an installed snapshot is being restored",

@@ -7,7 +7,18 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from hraftd.kv.commands import Command, Delete, Set, encode_command
+from hraftd.kv.commands import (
+    Command,
+    Delete,
+    Get,
+    Once,
+    Set,
+    Transaction,
+    Write,
+    encode_command,
+)
+from hraftd.kv.conditions import HasValue
+from hraftd.kv.results import Ran
 from hraftd.kv.store import Versioned
 from hraftd.outcomes import Applied, Misdirected, Read, Unavailable, Unknown
 from hraftd.raft.configuration import Server
@@ -36,7 +47,7 @@ def log(*commands: Command) -> dict[int, Entry]:
 
 
 def done(
-    wish: Command | ReadLevel, outcome: object, began: int, ended: int | None
+    wish: Write | ReadLevel, outcome: object, began: int, ended: int | None
 ) -> Operation:
     """
     Return an operation from one moment to another.
@@ -131,3 +142,44 @@ def test_the_other_check_sees_old_reads_too() -> None:
     with pytest.raises(AssertionError, match="no order"):
         must_be_linearizable([*RIGHT, old])
     must_be_linearizable([*RIGHT, evolve(old, wish=ReadLevel.NONE)])
+
+
+def cas(expected: str, value: str) -> Transaction:
+    """
+    Return a write that depends on what the key holds.
+    """
+    return Transaction((HasValue("k", expected),), (Set((("k", value),)),), (Get("k"),))
+
+
+AGAIN = Once("token", cas("1", "2"))
+#: The retry finds another value, and changes nothing.
+RETRIED = log(write(1), AGAIN, AGAIN, cas("1", "9"))
+DONE = Ran(succeeded=True, results=(None,))
+REFUSED = Ran(succeeded=False, results=(Versioned("2", 3),))
+
+
+@pytest.mark.parametrize(
+    ("wish", "token", "outcome", "sentence"),
+    [
+        (AGAIN.command, "token", Applied(3, DONE), None),
+        (cas("1", "9"), None, Applied(5, REFUSED), None),
+        (AGAIN.command, "token", Applied(4, DONE), "the token has come before"),
+        (AGAIN.command, "token", Applied(3, REFUSED), "with the wrong result"),
+        (cas("1", "9"), None, Applied(5, DONE), "with the wrong result"),
+        (AGAIN.command, "token", Unavailable("no"), "declined, and is in the log"),
+        (AGAIN.command, "other", Applied(3, DONE), "not in the log"),
+    ],
+)
+def test_what_is_sent_twice_is_done_once(
+    wish: Write, token: str | None, outcome: object, sentence: str | None
+) -> None:
+    """
+    The first entry with a token counts, for the state and for the answer.
+    """
+    operation = evolve(done(wish, outcome, 1, 2), token=token)
+    history = [operation, done(ReadLevel.STRONG, Read(Versioned("2", 3)), 3, 4)]
+    if sentence is None:
+        check_history(history, RETRIED, ["k"])
+    else:
+        with pytest.raises(InvariantViolated, match=sentence):
+            check_history(history, RETRIED, ["k"])

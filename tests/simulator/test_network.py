@@ -116,3 +116,73 @@ def test_what_is_under_way_when_a_connection_ends_arrives_up_to_some_message() -
         assert seen == list(range(len(seen)))
         counts.add(len(seen))
     assert counts == {1, 2, 3, 4}
+
+
+def numbers_after(treat: str, part: float, seed: int = 0) -> list[int]:
+    """
+    Return which of a hundred messages of Raft have arrived, in what order.
+    """
+    one = network(seed)
+    there, seen = stream(one), list[int]()
+    setattr(one.path("s1", "s2"), treat, part)
+    for number in range(100):
+        one.world.run_until(number / 100)
+        there.send_rpc(0, seen.append, number)
+    one.world.run_until(5.0)
+    return seen
+
+
+def test_messages_of_raft_may_be_lost() -> None:
+    """
+    One by one, and those behind them arrive (Raft 2).
+    """
+    seen = numbers_after("loss", 0.3)
+    assert seen == sorted(set(seen))
+    assert 50 < len(seen) < 90
+
+
+def test_messages_of_raft_may_come_twice() -> None:
+    """
+    The second one some time later; the first ones keep their order.
+    """
+    seen = numbers_after("duplication", 0.3)
+    assert 110 < len(seen) < 150
+    assert list(dict.fromkeys(seen)) == list(range(100))
+
+
+def test_messages_of_raft_may_overtake_each_other() -> None:
+    """
+    None is lost by that.
+    """
+    seen = numbers_after("overtaking", 0.3)
+    assert seen != list(range(100))
+    assert sorted(seen) == list(range(100))
+
+
+def test_what_goes_aside_ends_with_its_connection_too() -> None:
+    """
+    Nothing of a connection arrives once it is over.
+    """
+    one = network()
+    there, seen = stream(one), list[object]()
+    one.path("s1", "s2").overtaking = 1.0
+    there.send_rpc(0, seen.append, "late")
+    there.cut()
+    one.world.run_until(5.0)
+    assert seen == []
+
+
+def test_other_messages_are_never_treated_so() -> None:
+    """
+    What is asked for a client would be done twice.
+    """
+    one = network()
+    there, seen = stream(one), list[object]()
+    path = one.path("s1", "s2")
+    path.loss = path.duplication = path.overtaking = 1.0
+    for number in range(20):
+        there.send(0, seen.append, number)
+    one.world.run_until(5.0)
+    assert seen == list(range(20))
+    path.calm()
+    assert (path.loss, path.duplication, path.overtaking) == (0.0, 0.0, 0.0)
