@@ -4,6 +4,7 @@ Fixtures that start nodes, and what is shown of them when a test fails.
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,6 +37,9 @@ def _installed() -> None:
     Refuse to test anything but this checkout.
     """
     check_installed()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has started the tests in the background, and nodes would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
