@@ -83,6 +83,19 @@ def test_who_leads_has_the_votes_of_a_majority_on_disks(
             observer.elected(cores[0])
 
 
+def test_who_was_wiped_is_another_one() -> None:
+    """
+    To come back with nothing is a fault, unless the disk was taken away.
+    """
+    observer, *_ = watched((1, 1), (1,), (1,))
+    empty = server("a", (), voters="")
+    with violated("a did not start with what its disk holds"):
+        observer.observe(empty)
+    observer.forget("a")
+    observer.observe(empty)
+    assert observer.committed == {}
+
+
 def test_leader_append_only() -> None:
     """
     "A leader never overwrites or deletes entries in its log" (figure 3).
