@@ -89,6 +89,8 @@ class Observer(ObservedDisks):
         #: By index and term: what an entry holds, and the term of the one before.
         self._entries: dict[tuple[int, int], tuple[Payload, int | None]] = {}
         self._lives: dict[str, _Life] = {}
+        #: By id, the latest term that had a leader when that server was wiped.
+        self._wiped_in: dict[str, int] = {}
 
     def forget(self, server_id: str) -> None:
         """
@@ -96,6 +98,7 @@ class Observer(ObservedDisks):
         """
         self._lives.pop(server_id, None)
         self._disks.pop(server_id, None)
+        self._wiped_in[server_id] = max(self.leaders, default=0)
 
     def observe(self, server: ConsensusModule) -> None:
         """
@@ -364,8 +367,9 @@ class Observer(ObservedDisks):
         """
         Check that what a leader knows to be on members' disks is, and never less.
 
-        A server of a later term may have lost again what it promised in this one; who
-        is no member any more may have lost everything.
+        A server of a later term may have lost again what it promised in this one. Who
+        is no member any more may have lost everything, and a leader that has been
+        deposed since may not have heard of its removal.
         """
         role = life.server.role
         if not isinstance(role, Leader):
@@ -383,6 +387,7 @@ class Observer(ObservedDisks):
             is_there = (
                 disk is None
                 or disk.hard_state.current_term > life.server.current_term
+                or self._wiped_in.get(server_id, 0) > life.server.current_term
                 or not term
                 or self._holds(disk, match_index, term)
             )

@@ -96,6 +96,28 @@ def test_who_was_wiped_is_another_one() -> None:
     assert observer.committed == {}
 
 
+@pytest.mark.parametrize("is_deposed", [True, False])
+def test_what_a_leader_knows_of_a_disk_that_is_gone(is_deposed: bool) -> None:
+    """
+    Who was removed and wiped may not have been heard of by a leader that was deposed.
+    """
+    observer, a, _, c = watched((1, 1), (1, 1), (1, 1))
+    a.role = Leader(a)
+    observer.observe(a)
+    if is_deposed:
+        c.current_term, c.voted_for = 5, "c"
+        c.role = Leader(c)
+        observer.observe(c)
+    observer.forget("b")
+    observer.observe(server("b", (), voters=""))
+    a.role.progress["b"].match_index = 2
+    if is_deposed:
+        observer.observe(a)
+    else:
+        with violated("a takes entry 2 to be on the disk of b, and knew of 0 before"):
+            observer.observe(a)
+
+
 def test_leader_append_only() -> None:
     """
     "A leader never overwrites or deletes entries in its log" (figure 3).
