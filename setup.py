@@ -34,21 +34,33 @@ setup(
     install_requires=[
         "attrs>=23.1",
         "klein>=24.8",
+        "rich>=13.8",
+        "prometheus-client>=0.21",
+        "hyperlink>=21",
         "treq>=24.9",
         "twisted>=25.5",
     ],
     extras_require={
+        # Builds docs/ as HTML.
+        "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
             "hypothesis>=6.100",
+            # These two read the API's description.
+            "jsonschema>=4.20",
             "mypy>=1.11",
             "mypy-zope>=1.0.5",
+            "openapi-spec-validator>=0.7",
             "pytest>=8.2",
             "pytest-cov>=5",
             "pytest-twisted>=1.14",
+            # Reads the samples for Prometheus.
+            "pyyaml>=6",
             "ruff>=0.6",
+            # Asks a running node what the API's description says that one may ask.
+            "schemathesis>=4.0",
             # Builds wheel and sdist in the tests of the packaging.
             "setuptools>=70.1",
         ],
     },
-    entry_points={"console_scripts": ["hraftd = hraftd.cli:main"]},
+    entry_points={"console_scripts": ["hraftd = hraftd.console:main"]},
 )

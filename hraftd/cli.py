@@ -5,13 +5,15 @@ As ``twistd hraftd`` it keeps no pid file, so that several nodes can run in one 
 and takes the single dash of the original's options. ``hraftd recover`` runs no node:
 it gives a stopped one other members. What is asked and said then is here, what is done
 in :mod:`hraftd.recovery`.
+
+All other commands are in :mod:`hraftd.commands`; :mod:`hraftd.console` decides.
 """
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.python import usage
 from twisted.python.runtime import platformType
@@ -25,10 +27,19 @@ from hraftd.tap import Options
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from twisted.internet.base import ReactorBase
+
     from hraftd.raft.configuration import Configuration
     from hraftd.recovery import StoppedNode
 
-__all__ = ["RecoverOptions", "main", "recover", "with_double_dashes"]
+__all__ = [
+    "RecoverOptions",
+    "main",
+    "recover",
+    "run_node",
+    "stop_node",
+    "with_double_dashes",
+]
 
 #: Before an operator says yes.
 WARNING = """\
@@ -169,6 +180,26 @@ def with_double_dashes(arguments: Sequence[str]) -> list[str]:
     return spelled
 
 
+def run_node(arguments: Sequence[str]) -> None:
+    """
+    Run one node until it is told to stop.
+    """
+    # Windows' twistd knows no pid file.
+    pid_file = [] if platformType == "win32" else ["--pidfile="]
+    spelled = with_double_dashes(arguments)
+    sys.argv[1:] = ["--nodaemon", *pid_file, "hraftd", *spelled]
+    twistd.run()
+
+
+def stop_node() -> None:
+    """
+    Tell the node that this process runs to stop, from any thread.
+    """
+    from twisted.internet import reactor
+
+    cast("ReactorBase", reactor).callFromThread(reactor.stop)
+
+
 def main() -> None:
     """
     Run one node until it is told to stop, or recover one.
@@ -177,9 +208,5 @@ def main() -> None:
     """
     if sys.argv[1:2] == ["recover"]:
         recover(sys.argv[2:])
-        return
-    # Windows' twistd knows no pid file.
-    pid_file = [] if platformType == "win32" else ["--pidfile="]
-    arguments = with_double_dashes(sys.argv[1:])
-    sys.argv[1:] = ["--nodaemon", *pid_file, "hraftd", *arguments]
-    twistd.run()
+    else:
+        run_node(sys.argv[1:])

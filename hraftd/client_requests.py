@@ -20,7 +20,7 @@ from twisted.internet.defer import succeed
 from hraftd.deadlines import Patience, within
 from hraftd.errors import SnapshotImpossible, Stopped
 from hraftd.forwarding import Forwarding, OnFollower
-from hraftd.kv.commands import encode_command
+from hraftd.kv.commands import Restore, Stamped, encode_command, needs_time
 from hraftd.kv.results import Done, TokenReused, TooLarge, result_of
 from hraftd.leader_requests import (
     AddServer,
@@ -93,6 +93,7 @@ class ClientRequests:
 
     :ivar read_level: the level of a read that does not ask for one.
     :ivar limits: how large a request may be.
+    :ivar history: what this node has applied lately.
     """
 
     def __init__(
@@ -131,6 +132,7 @@ class ClientRequests:
         self._forwarding = Forwarding(server, clock, patience)
         self.read_level = read_level
         self.limits = Limits() if limits is None else limits
+        self.history = store.history
 
     def drain(self, seconds: float) -> Deferred[None]:
         """
@@ -164,6 +166,16 @@ class ClientRequests:
             return succeed(NO_MEMBER)
         return self._reads.page(prefix, after, limit, consistency)
 
+    def until_fresh(self, consistency: Consistency) -> Deferred[Unavailable | None]:
+        """
+        Wait until this node's state is as fresh as is asked for; as :meth:`read`.
+
+        :return: fires with ``None`` when it is.
+        """
+        if self._cannot_read(consistency):
+            return succeed(NO_MEMBER)
+        return self._reads.until_fresh(consistency)
+
     def _cannot_read(self, consistency: Consistency) -> bool:
         return self._server.cluster_id is None or (
             consistency.level in ASSURED and not self._server.is_member
@@ -174,6 +186,24 @@ class ClientRequests:
         Return how many keys this node's own state holds.
         """
         return len(self._store)
+
+    def count_tokens(self) -> int:
+        """
+        Return how many writes with a token this node's own state remembers.
+        """
+        return self._store.tokens
+
+    def count_expiring(self) -> int:
+        """
+        Return how many keys of this node's own state will expire.
+        """
+        return self._store.deadlines
+
+    def count_forwarded(self) -> int:
+        """
+        Return how many requests were passed on to the leader and are not answered.
+        """
+        return self._forwarding.count
 
     def take_snapshot(self) -> Deferred[SnapshotOutcome]:
         """
@@ -223,6 +253,9 @@ class ClientRequests:
         """
         if not self._server.is_member:
             return succeed(NO_MEMBER)
+        if needs_time(command) and not isinstance(command, Stamped | Restore):
+            # How late it is, the leader says.
+            command = Stamped(0, command)
         encoded = encode_command(command)
         wanted = on_follower or self._on_follower
         seconds = self._write_timeout

@@ -112,6 +112,13 @@ class Forwarding:
         self._waiting: list[Deferred[None]] = []
         self._draining = False
 
+    @property
+    def count(self) -> int:
+        """
+        How many requests the leader was asked for and has not answered.
+        """
+        return len(self._asked)
+
     def at_leader(
         self,
         here: Callable[[], Deferred[_Done]],

@@ -111,6 +111,14 @@ class FreshReads:
             for assurance in Assurance
         }
 
+    @property
+    def count(self) -> int:
+        """
+        How many wait, for whatever it is.
+        """
+        asking = sum(question.count for question in self._to_leader.values())
+        return len(self._for_round) + len(self._for_index) + asking
+
     def barrier(self, assurance: Assurance) -> Deferred[None]:
         """
         See :meth:`hraftd.server.RaftServer.read_barrier`.
@@ -196,6 +204,13 @@ class SharedQuestion:
         #: who for the next one.
         self._asked: Waiting[int, None] | None = None
         self._waiting: Waiting[int, None] = Waiting()
+
+    @property
+    def count(self) -> int:
+        """
+        How many wait for an answer.
+        """
+        return len(self._waiting) + len(self._asked or ())
 
     def ask(self) -> Deferred[int]:
         """

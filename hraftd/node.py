@@ -1,9 +1,9 @@
 """
 One node: everything that runs in a process, as one hierarchy of services.
 
-The storage and the server on it, the links to peers, the listener for peers, the
-listener for clients, and what makes a newcomer join. They start in this order and
-stop in the reverse one, each after the one before has stopped.
+The storage and the server on it, what lets keys expire, the links to peers, the
+listener for peers, the listener for clients, and what makes a newcomer join. They start
+in this order and stop in the reverse one, each after the one before has stopped.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from twisted.internet.defer import (
 from twisted.logger import Logger
 
 from hraftd.client_requests import ClientRequests
+from hraftd.expiry import Expiry
 from hraftd.forwarding import OnFollower
 from hraftd.interfaces import StorageError
 from hraftd.joining import Joiner, is_known_as
 from hraftd.kv.store import KeyValueStore
 from hraftd.limits import Limits
 from hraftd.listening import CannotStart, Listener
+from hraftd.metrics import PeerFigures
 from hraftd.peers.links import PeerLinks
 from hraftd.peers.locator import PeerFactory
 from hraftd.raft.configuration import Suffrage
@@ -138,8 +140,10 @@ class Node(MultiService):
         )
         peers = PeerFactory(server, reactor)
         site = self._site = HttpSite(requests, server, reactor)
+        site.metrics.add(PeerFigures(links.unanswered_bytes))
         for service in (
             server,
+            Expiry(server, store, reactor),
             links,
             Listener(
                 reactor,

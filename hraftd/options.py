@@ -24,6 +24,7 @@ from hraftd.addresses import (
     listening_endpoint,
     parse_address,
 )
+from hraftd.commands.names import COMMANDS
 from hraftd.forwarding import OnFollower
 from hraftd.limits import Limits
 from hraftd.node import Settings
@@ -113,9 +114,20 @@ class Options(usage.Options):
         """
         Show the command that was typed: ``hraftd`` hides its ``twistd``.
         """
-        if Path(sys.argv[0]).stem == "hraftd":
+        if self._is_hraftd:
             return f"Usage: hraftd {self.synopsis}"
         return usage.Options.getSynopsis(self)
+
+    def getUsage(self, width: int | None = None) -> str:
+        """
+        Show the options, and what else the ``hraftd`` command can do.
+        """
+        options: str = usage.Options.getUsage(self, width)
+        return f"{options}\n{_commands()}" if self._is_hraftd else options
+
+    @property
+    def _is_hraftd(self) -> bool:
+        return Path(sys.argv[0]).stem == "hraftd"
 
     opt_h = usage.Options.opt_help
 
@@ -249,6 +261,19 @@ class Options(usage.Options):
         if not (text.isascii() and text.isdigit() and int(text[:18]) > 0):
             raise usage.UsageError(f"--{option}: {text!r} is no number of {unit}")
         return int(text[:18])
+
+
+def _commands() -> str:
+    described = {**COMMANDS, "recover": "give a stopped node other members"}
+    lines = [f"  hraftd {name:<9} {what}" for name, what in described.items()]
+    return "\n".join(
+        (
+            "Instead of a node, with options of their own, see hraftd COMMAND --help:",
+            *lines,
+            "A DATA_DIR with the name of one of these is written ./get.",
+            "",
+        )
+    )
 
 
 @contextmanager

@@ -65,6 +65,20 @@ class Proposals:
         self._bytes = 0
         self._when_empty: list[Deferred[None]] = []
 
+    @property
+    def count(self) -> int:
+        """
+        How many wait, to be proposed or for their entry.
+        """
+        return len(self._waiting) + len(self._postponed)
+
+    @property
+    def size(self) -> int:
+        """
+        How many bytes their commands have.
+        """
+        return self._bytes
+
     def when_empty(self) -> Deferred[None]:
         """
         Wait until nobody waits.
@@ -91,8 +105,7 @@ class Proposals:
 
         :raises Overloaded: if not.
         """
-        count = len(self._waiting) + len(self._postponed)
-        if count >= MAX_PENDING or self._bytes + size > MAX_PENDING_BYTES:
+        if self.count >= MAX_PENDING or self._bytes + size > MAX_PENDING_BYTES:
             raise Overloaded("too many writes wait to be committed; try again later")
 
     def postpone(self, size: int) -> Deferred[None]:

@@ -137,6 +137,12 @@ class Reads:
 
         return self._when_fresh(listed, consistency)
 
+    def until_fresh(self, consistency: Consistency) -> Deferred[Unavailable | None]:
+        """
+        Wait until this node's state is as fresh as is asked for.
+        """
+        return self._when_fresh(lambda: None, consistency)
+
     def _when_fresh(
         self, look: Callable[[], _Found], consistency: Consistency
     ) -> Deferred[_Found | Unavailable]:

@@ -44,6 +44,7 @@ from hraftd.leader_requests import (
     RemoveServer,
     TransferLeadership,
 )
+from hraftd.measures import Backlog, Counts
 from hraftd.proposals import Applied, Proposals
 from hraftd.raft.configuration import MembershipConflict
 from hraftd.raft.consensus import ConsensusModule
@@ -53,7 +54,7 @@ from hraftd.raft.errors import (
     ProtocolViolation,
     TransferInProgress,
 )
-from hraftd.raft.log import Log
+from hraftd.raft.log import Log, size_of
 from hraftd.raft.messages import NoOp
 from hraftd.raft.outbox import MAX_COMMITTED
 from hraftd.raft.ready import FetchEntries, FetchPiece
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from hraftd.raft.configuration import Configuration, Server
     from hraftd.raft.messages import Call, Entry, Request, Response, Snapshot
     from hraftd.raft.ready import Fetch, Ready, Timing
+    from hraftd.snapshot_reading import SnapshotReading
 
 __all__ = ["Applied", "MemberStatus", "RaftServer", "Status"]
 
@@ -97,6 +99,7 @@ class RaftServer(Service):
     Drives the algorithm with real time, storage and peers.
 
     :ivar server_id: this server's name in the cluster.
+    :ivar counts: what it has done since it started.
     """
 
     _log = Logger()
@@ -144,10 +147,13 @@ class RaftServer(Service):
             self._rng,
             timing,
         )
+        self.counts = Counts()
         self._last_applied = self._core.log.snapshot_index
         self._saving: Deferred[None] | None = None
+        self._saving_since = 0.0
         self._held: list[_Held] = []
         self._proposals = Proposals()
+        self._stamp: Callable[[bytes], bytes] | None = None
         self._reads = FreshReads(
             self._core,
             applied=lambda: self._last_applied,
@@ -290,6 +296,20 @@ class RaftServer(Service):
         return bool(self.running) and not self._failed
 
     @property
+    def has_failed(self) -> bool:
+        """
+        Whether it cannot go on: its storage failed, or an entry could not be applied.
+        """
+        return self._failed
+
+    @property
+    def is_stopping(self) -> bool:
+        """
+        Whether it is stopping, or has stopped, and takes nothing any more.
+        """
+        return self._draining or not self.running
+
+    @property
     def consensus(self) -> ConsensusModule:
         """
         The algorithm inside, to be looked at; only this server may drive it.
@@ -401,19 +421,29 @@ class RaftServer(Service):
         self._schedule_turn()
         return held.answer
 
+    def stamp_with(self, stamp: Callable[[bytes], bytes]) -> None:
+        """
+        Put the leader's stamp on each command before it enters the log.
+
+        :param stamp: returns the command that is to enter it, of the same size.
+        """
+        self._stamp = stamp
+
     def propose(self, command: bytes) -> Deferred[Applied]:
         """
         Have a command committed and applied.
 
         :return: fires when it is applied here. Fails with
             :exc:`~hraftd.raft.errors.NotLeader`, :exc:`Overloaded`, :exc:`Stopped`:
-            it will not happen; or :exc:`LeadershipLost`: it may.
+            it will not happen; or :exc:`~hraftd.errors.LeadershipLost`: it may.
         :raises ValueError: if the command is larger than ``MAX_COMMAND_BYTES``.
         """
         if len(command) > MAX_COMMAND_BYTES:
             raise ValueError(f"a command holds at most {MAX_COMMAND_BYTES} bytes")
         if not self._works or self._draining:
             return fail(Stopped("this server is stopping"))
+        if self._stamp is not None:
+            command = self._stamp(command)
         return self._propose(command, len(command))
 
     def _propose(self, payload: bytes | NoOp, size: int) -> Deferred[Applied]:
@@ -575,8 +605,20 @@ class RaftServer(Service):
             return fail(Stopped("this server is not running"))
         return self._snapshots.take()
 
+    def read_snapshot(self) -> Deferred[SnapshotReading]:
+        """
+        Take a snapshot now, and begin to read it.
+
+        :return: fires with what has to be closed when it is read; fails as
+            :meth:`take_snapshot`.
+        """
+        if not self._works:
+            return fail(Stopped("this server is not running"))
+        return Deferred.fromCoroutine(self._snapshots.read())
+
     def _restored(self, snapshot: Snapshot) -> None:
         self._last_applied = snapshot.last_index
+        self.counts.snapshots_restored += 1
         self._core.restored(snapshot)
         self._configuration_committed(snapshot.last_index, snapshot.configuration)
         self._reads.now_applied(self._last_applied)
@@ -629,12 +671,15 @@ class RaftServer(Service):
 
     def _save(self, ready: Ready, held: list[_Held]) -> None:
         saving = self._saving = Deferred()
+        self._saving_since = self._clock.seconds()
         cluster_id = self._admission.take_unsaved()
         self._joins_cluster = not ready.must_save
 
         def saved(_: None) -> None:
             self._saving = None
             self._joins_cluster = False
+            self.counts.sync.note(self._clock.seconds() - self._saving_since)
+            self.counts.entries_synced += len(ready.entries)
             if ready.must_save:
                 self._core.advance(ready)
             self._answer(held)
@@ -706,6 +751,7 @@ class RaftServer(Service):
         """
         Give committed entries to the state machine, and answer who proposed them.
         """
+        began = self._clock.seconds()
         for entry in committed:
             result: object = None
             match entry.payload:
@@ -723,6 +769,9 @@ class RaftServer(Service):
             self._last_applied = entry.index
             self._snapshots.applied(entry)
             self._proposals.applied(entry, result)
+        if committed:
+            self.counts.apply.note(self._clock.seconds() - began)
+            self.counts.entries_applied += len(committed)
         self._reads.now_applied(self._last_applied)
 
     def _configuration_committed(
@@ -755,12 +804,19 @@ class RaftServer(Service):
         core = self._core
         standing = (core.current_term, core.role.__class__, core.leader_id)
         if standing != self._standing:
+            is_new_term = core.current_term != self._standing[0]
+            if is_new_term and core.voted_for == self.server_id:
+                self.counts.elections_started += 1
+            if core.leader_id is not None:
+                self.counts.leader_changes += 1
             self._standing = standing
             self._log.info(
                 "{server_id} {what}", server_id=self.server_id, what=describe(core)
             )
         if self._core.led_term != self._led_term:
             self._led_term = self._core.led_term
+            if self._led_term is not None:
+                self.counts.elections_won += 1
             reason = f"{self.server_id} lost its leadership"
             self._proposals.fail(reason, but_of_term=self._led_term)
             self._reads.leadership_lost(reason)
@@ -778,6 +834,34 @@ class RaftServer(Service):
         """
         return Status.of(
             self._core, self.cluster_id, self._last_applied, self._peers.is_linked
+        )
+
+    @property
+    def snapshots_taken(self) -> int:
+        """
+        How many snapshots this server has taken since it started.
+        """
+        return self._snapshots.taken
+
+    def backlog(self) -> Backlog:
+        """
+        Tell what waits here at this moment.
+        """
+        log = self._core.log
+        # While a snapshot is being installed nothing before it is there any more.
+        synced = max(self._core.stable_index, log.memory_index)
+        unsynced = log.between(synced + 1, log.last_index)
+        return Backlog(
+            proposals=self._proposals.count,
+            proposal_bytes=self._proposals.size,
+            reads=self._reads.count,
+            unsynced_entries=len(unsynced),
+            unsynced_bytes=sum(map(size_of, unsynced)),
+            save_seconds=(
+                0.0
+                if self._saving is None
+                else self._clock.seconds() - self._saving_since
+            ),
         )
 
 

@@ -8,8 +8,9 @@ in one transaction; one that came from the leader is on disk before it is restor
 crash at any moment leaves the old state or the new.
 
 When one is due is told by :class:`SnapshotPolicy`. It waits while a follower is being
-sent the one before, or that transfer would have to begin anew, and again with the next
-one; but it does not wait for ever, or a slow follower could fill the disk.
+sent the one before, or a client that makes a backup; or that transfer would have to
+begin anew, and again with the next one. But it does not wait for ever, or who is slow
+could fill the disk.
 
 Raft 7; dissertation 5.1 (what a snapshot holds), 5.1.2 (concurrency, when to take one).
 """
@@ -29,6 +30,7 @@ from hraftd.interfaces import StorageError
 from hraftd.raft.incoming import DIGEST_BYTES
 from hraftd.raft.log import size_of
 from hraftd.raft.messages import Piece, Snapshot
+from hraftd.snapshot_reading import SnapshotReading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,11 +115,15 @@ class Snapshots:
         self._restored = restored
         self._failed = failed
         self._last_applied = core.log.snapshot_index
+        #: How many this server has taken since it started.
+        self.taken = 0
         #: Of the entries applied since the latest snapshot.
         self._bytes_applied = 0
         self._taking: Deferred[Snapshot] | None = None
         self._waiting: list[Deferred[Snapshot]] = []
         self._restoring: Deferred[None] | None = None
+        #: How many read the latest one.
+        self._readers = 0
         self._stopped = False
 
     def stop(self) -> None:
@@ -157,7 +163,7 @@ class Snapshots:
     @property
     def _must_wait(self) -> bool:
         """
-        Whether a follower is being sent the latest one, and the log is still short.
+        Whether somebody is being sent the latest one, and the log is still short.
 
         When the log has become longer than the snapshot, sending that anew costs no
         more than sending the log.
@@ -165,7 +171,7 @@ class Snapshots:
         snapshot = self._core.log.snapshot
         return (
             snapshot is not None
-            and self._core.is_sending_snapshot
+            and (self._core.is_sending_snapshot or self._readers > 0)
             and self._bytes_applied < 4 * self._policy.threshold_bytes + snapshot.size
         )
 
@@ -199,7 +205,8 @@ class Snapshots:
         if self._must_wait:
             return fail(
                 SnapshotImpossible(
-                    "the latest snapshot is being sent to another node; try again"
+                    "the latest snapshot is being sent to another node, or to a client "
+                    "that makes a backup; try again"
                 )
             )
         waiting: Deferred[Snapshot] = Deferred(self._forget)
@@ -211,6 +218,26 @@ class Snapshots:
     def _forget(self, waiting: Deferred[Snapshot]) -> None:
         if waiting in self._waiting:
             self._waiting.remove(waiting)
+
+    async def read(self) -> SnapshotReading:
+        """
+        Take a snapshot of all that is applied, and begin to read it.
+
+        It has to be closed. Until then no other one is taken, unless the log grows too
+        long.
+
+        :raises SnapshotImpossible: as :meth:`take`.
+        """
+        applied = self._last_applied
+        snapshot = await self.take()
+        while snapshot.last_index < applied:
+            # It was being taken already, and that had begun before.
+            snapshot = await self.take()
+        self._readers += 1
+        return SnapshotReading(self._storage, snapshot, self._reader_gone)
+
+    def _reader_gone(self) -> None:
+        self._readers -= 1
 
     def _begin(self) -> None:
         self._taking = taking = Deferred.fromCoroutine(self._take())
@@ -250,6 +277,7 @@ class Snapshots:
             index,
         )
         core.compact(snapshot, first_index)
+        self.taken += 1
         self._bytes_applied -= bytes_before
         self._log.info(
             "{id} took a snapshot at entry {index}: {size} bytes in {seconds:.1f} s; "

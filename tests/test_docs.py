@@ -1,17 +1,17 @@
 """
 What the documentation says, held against the code.
 
-Names of modules and functions, options, routes, log lines and sentences are looked up;
+Names of files, options, routes, log lines and sentences are looked up;
 the examples of ``docs/http-api.rst`` are run against three real servers in memory.
 """
 
 from __future__ import annotations
 
 import ast
-import importlib
 import json
 import re
 import shlex
+import textwrap
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,14 +25,15 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from hraftd.cli import RecoverOptions
 from hraftd.client_requests import ClientRequests
+from hraftd.commands.names import COMMANDS
+from hraftd.commands.parsing import read_options
 from hraftd.raft.configuration import Server
 from hraftd.snapshots import SnapshotPolicy
 from hraftd.tap import Options
-from hraftd.web.api import KeyAPI
-from hraftd.web.cluster import ClusterAPI
-from hraftd.web.site import HttpSite
+from hraftd.web.site import APIS, HttpSite
 from tests.servers import Group
 from tests.web import Network, Sent
+from tests.web.streams import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,62 +72,7 @@ def table_after(text: str, marker: str) -> list[list[str]]:
     return rows
 
 
-# Names.
-
-
-def exists(name: str) -> bool:
-    """
-    Look for a module, or for what is in one, private or not.
-    """
-    parts = name.split(".")
-    for length in range(len(parts), 0, -1):
-        try:
-            found: object = importlib.import_module(".".join(parts[:length]))
-        except ModuleNotFoundError:
-            continue
-        for part in parts[length:]:
-            if not hasattr(found, part):
-                return False
-            found = getattr(found, part)
-        return True
-    return False
-
-
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_names_of_the_code_exist(path: Path) -> None:
-    """
-    Whatever looks like ``hraftd.module.name`` is there.
-    """
-    found = literals(path.read_text("utf-8"))
-    names = [name for name in found if re.fullmatch(r"hraftd(\.\w+)+", name)]
-    # Besides the files of a node.
-    names = [name for name in names if not name.startswith("hraftd.sqlite3")]
-    assert [name for name in names if not exists(name)] == []
-
-
-def test_a_name_that_does_not_exist_is_noticed() -> None:
-    """
-    The test above can fail.
-    """
-    assert exists("hraftd.raft.log.Log.matches")
-    assert not exists("hraftd.raft.log.Log.no_such_method")
-    assert not exists("hraftd.raft.no_such_module")
-
-
-def test_each_rule_has_a_function() -> None:
-    """
-    No row of the table from the paper to the code is without a name.
-
-    But for those that say that there is nothing yet.
-    """
-    text = text_of("paper-to-code.rst")
-    rows = re.findall(r"\n   \* - (.+?)\n     - (.+?)(?=\n   \* - |\n\n)", text, re.S)
-    assert len(rows) > 40
-    for rule, code in rows:
-        if rule in ("In the paper", "In the dissertation") or "not here yet" in code:
-            continue
-        if "see below" not in code:
-            assert "``hraftd." in code, rule
+# Names of files; those of the code are in tests/test_docs_in_code.py.
 
 
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
@@ -222,18 +168,19 @@ def calls_with_text(names: set[str]) -> Iterator[tuple[str, str]]:
     Yield the module and the text of each call of such a name that begins with one.
     """
     for path in sorted((ROOT / "hraftd").rglob("*.py")):
+        module = path.relative_to(ROOT / "hraftd").as_posix()
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             match node:
                 case ast.Call(
                     func=ast.Name(id=name) | ast.Attribute(attr=name),
                     args=[ast.Constant(value=str(text)), *_],
                 ) if name in names:
-                    yield path.stem, re.sub(r"\{[\w:.]+\}", "{}", text)
+                    yield module, re.sub(r"\{[\w:.]+\}", "{}", text)
                 case ast.Call(
                     func=ast.Name(id=name) | ast.Attribute(attr=name),
                     args=[ast.JoinedStr(values=values), *_],
                 ) if name in names:
-                    yield path.stem, "".join(map(_part, values))
+                    yield module, "".join(map(_part, values))
 
 
 def test_every_log_line_is_explained() -> None:
@@ -257,7 +204,12 @@ def test_every_reason_for_an_answer_is_explained() -> None:
     outcomes = {"Conflict", "Unavailable", "Unknown"}
     errors = {"CannotTransfer", "MembershipConflict", "NoSuchServer"}
     errors |= {"SnapshotImpossible", "TransferFailed"}
-    found = list(calls_with_text(outcomes | errors))
+    # The client has errors of the same names, which tell what it was told.
+    found = [
+        (module, sentence)
+        for module, sentence in calls_with_text(outcomes | errors)
+        if not module.startswith("client/")
+    ]
     assert len(found) > 25
     # To hand over to the leader is a 200 before anybody looks so far.
     told = [sentence for _, sentence in found if sentence != "{} is the leader already"]
@@ -288,7 +240,8 @@ def test_routes_are_those_of_the_program() -> None:
     Each route is in the list, and each has its section.
     """
     text = text_of("http-api.rst")
-    rules = [*KeyAPI.app.url_map.iter_rules(), *ClusterAPI.app.url_map.iter_rules()]
+    apps = [api.app for api in APIS]
+    rules = [rule for app in apps for rule in app.url_map.iter_rules()]
     routes = {
         f"{method} {_as_written(rule.rule)}"
         for rule in rules
@@ -327,8 +280,8 @@ def test_curl_commands_name_routes() -> None:
     assert len(found) > 15
     for curl in found:
         path = curl.url.removeprefix("http://").partition("/")[2].partition("?")[0]
-        app = KeyAPI.app if path.startswith(("key", "txn")) else ClusterAPI.app
-        app.url_map.bind("").match(f"/{path}", curl.method)
+        maps = [api.app.url_map.bind("") for api in APIS]
+        assert any(each.test(f"/{path}", curl.method) for each in maps), path
 
 
 def test_hraftd_commands_are_understood() -> None:
@@ -340,6 +293,8 @@ def test_hraftd_commands_are_understood() -> None:
     for words in found:
         if words[0] == "recover":
             RecoverOptions().parseOptions(words[1:])
+        elif words[0] in COMMANDS:
+            read_options(words[0], words[1:])
         else:
             Options().parseOptions(words)
 
@@ -362,7 +317,7 @@ def examples(text: str) -> Iterator[Example]:
     """
     Find what begins with ``$ curl`` in literal blocks.
     """
-    for block in re.findall(r"::\n\n((?:    .*\n)+)", text):
+    for block in re.findall(r"::\n\n((?:    .*\n|\n(?=    ))+)", text):
         joined = re.sub(r" *\\\n *", " ", block)
         _, *commands = re.split(r"^    \$ ", joined, flags=re.M)
         for command in commands:
@@ -382,6 +337,11 @@ class Curl:
     body: bytes | None = None
     follow: bool = False
     headers: bool = False
+    #: The names of files that the body is read from, and the answer's is written to.
+    upload: str = ""
+    download: str = ""
+    #: Whether the answer has no end.
+    stream: bool = False
     #: What is sent besides.
     sent: dict[str, str] = field(factory=dict)
 
@@ -397,8 +357,14 @@ class Curl:
             match words.pop(0):
                 case "-d":
                     curl.body = words.pop(0).encode()
+                case "--data-binary":
+                    curl.upload = words.pop(0).removeprefix("@")
+                case "-o":
+                    curl.download = words.pop(0)
                 case "-L":
                     curl.follow = True
+                case "-N":
+                    curl.stream = True
                 case "-i":
                     curl.headers = True
                 case "-H":
@@ -467,6 +433,16 @@ class Cluster:
         server.expect_cluster(self.group.servers["node0"].cluster_id)
         self.serve(number)
         server.startService()
+
+    def watch(self, curl: Curl) -> str:
+        """
+        Return what such a stream begins with.
+        """
+        address, slash, path = curl.url.removeprefix("http://").partition("/")
+        stream = Stream(self.network.sites[address], slash + path)
+        self.group.turn()
+        stream.lose()
+        return stream.text
 
     def ask(self, curl: Curl) -> tuple[int, dict[str, str], bytes]:
         """
@@ -538,13 +514,24 @@ class ExampleTests(SynchronousTestCase):
         """
         cluster = Cluster()
         count = 0
+        files: dict[str, bytes] = {}
         for example in examples(text_of("http-api.rst")):
             count += 1
             curl = Curl.parse(example.command)
+            if curl.upload:
+                curl.body = files[curl.upload]
+            if curl.stream:
+                shown = textwrap.dedent(example.output).strip()
+                assert cluster.watch(curl).strip() == shown, example.command
+                continue
             code, headers, body = cluster.ask(curl)
             shown, brace, rest = example.output.partition("{")
             said_so = f"{example.command}\n{code} {body!r}"
             assert code == example.code, said_so
+            if curl.download:
+                files[curl.download] = body
+                assert not example.output.strip(), said_so
+                continue
             if code == 304:
                 assert (body, rest) == (b"", ""), said_so
             else:

@@ -113,7 +113,7 @@ def test_entry_point(built: Path) -> None:
     [file] = built.glob("*.whl")
     with zipfile.ZipFile(file) as archive:
         [name] = [name for name in archive.namelist() if "entry_points" in name]
-        assert "hraftd = hraftd.cli:main" in archive.read(name).decode()
+        assert "hraftd = hraftd.console:main" in archive.read(name).decode()
 
 
 def test_sdist(sdist: set[str]) -> None:

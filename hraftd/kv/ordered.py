@@ -67,6 +67,16 @@ class OrderedRecords:
         """
         return self._leaves[bisect_right(self._firsts, key) - 1].get(key)
 
+    def first(self) -> str | None:
+        """
+        Return the key that comes before all others; ``None`` if there is none.
+        """
+        for leaf in self._leaves:
+            # Only the first one can be empty.
+            if leaf:
+                return min(leaf)
+        return None
+
     def put(self, key: str, record: bytes) -> None:
         """
         Give a key its record.

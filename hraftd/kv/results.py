@@ -11,6 +11,8 @@ a form as an object of such, which :func:`plain` makes and :func:`result_of` rea
     TooLarge     {"too_large": 8388608}
     Done         {"first": 42, "result": ...}
     TokenReused  {"reused": 42}
+    PieceTaken   {"keys": 1000}
+    Unusable     {"unusable": "a sentence"}
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ __all__ = [
     "MAX_RESULT_BYTES",
     "Done",
     "OperationResult",
+    "PieceTaken",
     "Ran",
     "Result",
     "TokenReused",
     "TooLarge",
+    "Unusable",
     "WriteResult",
     "plain",
     "result_of",
@@ -92,8 +96,28 @@ class TokenReused:
     index: int
 
 
+@frozen
+class PieceTaken:
+    """
+    A piece of a backup was taken, or its end.
+    """
+
+    #: How many keys there are now; those of the backup only at its end.
+    keys: int
+
+
+@frozen
+class Unusable:
+    """
+    A piece of a backup was not taken, and the restore is over. Nothing was changed.
+    """
+
+    #: One sentence.
+    reason: str
+
+
 WriteResult: TypeAlias = bool | Ran | TooLarge | None
-Result: TypeAlias = WriteResult | Done | TokenReused
+Result: TypeAlias = WriteResult | Done | TokenReused | PieceTaken | Unusable
 
 
 def plain(result: Result) -> PlainValue:
@@ -109,6 +133,10 @@ def plain(result: Result) -> PlainValue:
             return {"first": index, "result": plain(inner)}
         case TokenReused(index):
             return {"reused": index}
+        case PieceTaken(keys):
+            return {"keys": keys}
+        case Unusable(reason):
+            return {"unusable": reason}
         case _:
             return result
 
@@ -130,6 +158,10 @@ def result_of(value: object) -> Result:
             return Done(index, write_result_of(inner))
         case {"reused": int(index), **others} if not others:
             return TokenReused(index)
+        case {"keys": int(keys), **others} if not others:
+            return PieceTaken(keys)
+        case {"unusable": str(reason), **others} if not others:
+            return Unusable(reason)
         case _:
             return write_result_of(value)
 

@@ -1,19 +1,23 @@
 """
 The byte form of the whole store, in pieces.
 
-The first piece begins with a format byte and how many keys and tokens all pieces have.
-Behind that, and in every other piece from its beginning, comes what kind of items it
-has, how many, and each as a name and a record, both behind their length; numbers are
-unsigned, big-endian, of 64 bits if they count all there are and of 32 bits if not::
+The first piece begins with a format byte, how many keys, tokens and deadlines all
+pieces have, and the clock (:mod:`hraftd.kv.lifetimes`). Behind that, and in every other
+piece from its beginning, comes what kind of items it has, how many, and each as a name
+and a record, both behind their length; numbers are unsigned, big-endian, of 64 bits in
+the first piece's beginning and of 32 bits elsewhere::
 
-    first piece   format  keys in all  tokens in all  | kind  count  (name length,
-    other pieces                                      | record length, name, record) *
+    first piece   format  keys  tokens  deadlines  clock  | kind  count  (name length,
+    other pieces                                          | record length, name, record)
 
 The kind is K, and names are keys in UTF-8; or T, and they are tokens in the order of
-the log. A piece can be read by itself. The order of those with keys does not matter,
-behind the first; those with tokens come in theirs.
+the log; or D, and they are keys and have a deadline for a record. A piece can be read
+by itself. The order of those with keys does not matter, behind the first; those with
+tokens come in theirs, and those with deadlines behind the keys. Last of all, kind R,
+comes what there is of a backup that is being restored (:mod:`hraftd.kv.restores`).
 
-In format 1, which is still read, there were no tokens: no count of them, and no kind.
+Two older formats are still read: in format 2 there was neither a clock nor deadlines,
+and in format 1 there were no tokens either, no count of them, and no kind.
 
 What a record is, and how the state stands still while it is read, is told in
 :mod:`hraftd.kv.store`, and in :mod:`hraftd.kv.tokens`. That no byte of a piece has
@@ -30,22 +34,35 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 
 from hraftd.codec import CodecError
+from hraftd.kv.lifetimes import MAX_MILLISECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["FORMAT", "KEYS", "TOKENS", "Header", "encode_pieces", "read_piece"]
+__all__ = [
+    "DEADLINES",
+    "FORMAT",
+    "KEYS",
+    "RESTORES",
+    "TOKENS",
+    "Header",
+    "encode_pieces",
+    "read_piece",
+]
 
 #: The first byte of the first piece. A layout that older servers cannot read gets
 #: another one.
-FORMAT = 2
+FORMAT = 3
 
-#: The oldest format that is still read.
+#: Older formats that are still read.
 _WITHOUT_TOKENS = 1
+_WITHOUT_DEADLINES = 2
 
 #: What a piece holds.
 KEYS = b"K"
 TOKENS = b"T"
+DEADLINES = b"D"
+RESTORES = b"R"
 
 #: Bytes: a piece is larger only if it has a single item.
 PIECE_BYTES = 256 * 1024
@@ -54,6 +71,7 @@ PIECE_BYTES = 256 * 1024
 #: between one and two milliseconds for so many.
 PIECE_KEYS = 1024
 
+_COUNTS_AND_CLOCK = Struct(">QQQQ")
 _COUNTS = Struct(">QQ")
 _COUNT_OF_KEYS = Struct(">Q")
 _COUNT = Struct(">I")
@@ -66,36 +84,45 @@ class Header:
     What the first piece says of all of them.
     """
 
-    format: int
     keys: int
-    tokens: int
+    tokens: int = 0
+    deadlines: int = 0
+    clock: int = 0
+    format: int = FORMAT
 
 
 def encode_pieces(
-    keys: int,
+    header: Header,
     records: Iterable[tuple[str, bytes]],
-    tokens: int,
-    token_records: Iterable[tuple[str, bytes]],
+    tokens: Iterable[tuple[str, bytes]],
+    deadlines: Iterable[tuple[str, bytes]],
+    restores: Iterable[tuple[str, bytes]] = (),
     piece_bytes: int = PIECE_BYTES,
 ) -> Iterator[bytes]:
     """
     Yield a state as pieces; at least one, and none of them empty.
 
-    :param keys: how many there are.
+    :param header: says how many there are of each; in :data:`FORMAT`.
     :param records: each key once and its record; read as the pieces are.
-    :param tokens: how many there are.
-    :param token_records: the same for tokens.
+    :param tokens: the same for tokens.
+    :param deadlines: the same for deadlines.
+    :param restores: the parts of a backup that is being restored.
     :param piece_bytes: what a piece has at most, if it has more than one item.
     """
-    header = bytes([FORMAT]) + _COUNTS.pack(keys, tokens)
-    for piece in _pieces_of(KEYS, records, piece_bytes, len(header)):
-        yield header + piece
-        header = b""
-    for piece in _pieces_of(TOKENS, token_records, piece_bytes, len(header)):
-        yield header + piece
-        header = b""
-    if header:
-        yield header + KEYS + _COUNT.pack(0)
+    beginning = bytes([FORMAT]) + _COUNTS_AND_CLOCK.pack(
+        header.keys, header.tokens, header.deadlines, header.clock
+    )
+    for kind, items in (
+        (KEYS, records),
+        (TOKENS, tokens),
+        (DEADLINES, deadlines),
+        (RESTORES, restores),
+    ):
+        for piece in _pieces_of(kind, items, piece_bytes, len(beginning)):
+            yield beginning + piece
+            beginning = b""
+    if beginning:
+        yield beginning + KEYS + _COUNT.pack(0)
 
 
 def _pieces_of(
@@ -145,7 +172,7 @@ def read_piece(
     if header.format != _WITHOUT_TOKENS:
         kind = piece[position : position + 1]
         position += 1
-        if kind not in (KEYS, TOKENS):
+        if kind not in (KEYS, TOKENS, DEADLINES, RESTORES):
             raise CodecError(f"a piece of the snapshot has an unknown kind: {kind!r}")
     return header, kind, _read_items(piece, position)
 
@@ -157,10 +184,17 @@ def _read_header(piece: bytes) -> tuple[Header, int]:
         match piece[0]:
             case 1:
                 (keys,) = _COUNT_OF_KEYS.unpack_from(piece, 1)
-                return Header(_WITHOUT_TOKENS, keys, 0), 1 + _COUNT_OF_KEYS.size
+                header = Header(keys, format=_WITHOUT_TOKENS)
+                return header, 1 + _COUNT_OF_KEYS.size
             case 2:
                 keys, tokens = _COUNTS.unpack_from(piece, 1)
-                return Header(FORMAT, keys, tokens), 1 + _COUNTS.size
+                header = Header(keys, tokens, format=_WITHOUT_DEADLINES)
+                return header, 1 + _COUNTS.size
+            case 3:
+                header = Header(*_COUNTS_AND_CLOCK.unpack_from(piece, 1))
+                if header.clock > MAX_MILLISECONDS:
+                    raise CodecError(f"no clock can be at {header.clock}")
+                return header, 1 + _COUNTS_AND_CLOCK.size
             case unknown:
                 raise CodecError(
                     f"the snapshot is of format {unknown}, this version reads "

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Changes", "run"]
 
-#: By key: the record that it is to hold, or ``None`` if it is to go.
-Changes: TypeAlias = "Mapping[str, bytes | None]"
+#: By key: the record that it is to hold and for how many milliseconds, ``None`` for
+#: ever; or ``None`` alone if it is to go.
+Changes: TypeAlias = "Mapping[str, tuple[bytes, int | None] | None]"
 
 
 def run(
@@ -40,18 +41,21 @@ def run(
     succeeded = all(
         holds(condition, look_up(condition.key)) for condition in transaction.conditions
     )
-    changes: dict[str, bytes | None] = {}
+    changes: dict[str, tuple[bytes, int | None] | None] = {}
     results: list[OperationResult] = []
     size = 0
 
     def now(key: str) -> bytes | None:
-        return changes[key] if key in changes else look_up(key)
+        if key not in changes:
+            return look_up(key)
+        change = changes[key]
+        return None if change is None else change[0]
 
     for operation in transaction.then if succeeded else transaction.otherwise:
         match operation:
-            case Set(pairs):
+            case Set(pairs, ttl):
                 for key, value in pairs:
-                    changes[key] = record_of(index, value)
+                    changes[key] = record_of(index, value), ttl
                 results.append(None)
             case Delete(key):
                 results.append(now(key) is not None)

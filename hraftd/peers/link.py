@@ -143,6 +143,13 @@ class Link(Service):
         """
         return self._peer is not None
 
+    @property
+    def unanswered_bytes(self) -> int:
+        """
+        How many bytes were sent, or wait to be, without an answer yet.
+        """
+        return 0 if self._peer is None else self._peer.unanswered_bytes
+
     def ask(self, request: LeaderRequest, seconds: float) -> Deferred[Applied | int]:
         """
         Ask for something for a client; see :meth:`hraftd.interfaces.IPeers.ask`.

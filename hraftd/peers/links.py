@@ -138,6 +138,12 @@ class PeerLinks(MultiService):
         link = self._links.get(server_id)
         return link is not None and link.is_open
 
+    def unanswered_bytes(self) -> dict[str, int]:
+        """
+        Return for each other member how many bytes it was sent and has not answered.
+        """
+        return {name: link.unanswered_bytes for name, link in self._links.items()}
+
     def call(self, call: Call) -> Deferred[Response]:
         """
         Send one request; see :meth:`hraftd.interfaces.IPeers.call`.

@@ -163,6 +163,13 @@ class OutboundPeer:
             )
         self.stream.limit = MAX_BOX
 
+    @property
+    def unanswered_bytes(self) -> int:
+        """
+        See :attr:`hraftd.peers.questions.Questions.unanswered_bytes`.
+        """
+        return self._questions.unanswered_bytes
+
     def call(self, request: Request) -> Deferred[Response]:
         """
         Send a request of Raft; see :meth:`hraftd.peers.questions.Questions.call`.

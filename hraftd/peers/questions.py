@@ -100,6 +100,13 @@ class Questions:
         self._asked = 0
         self._asked_bytes = 0
 
+    @property
+    def unanswered_bytes(self) -> int:
+        """
+        How many bytes there are in all that is neither answered nor given up.
+        """
+        return self._under_way
+
     def call(self, request: Request) -> Deferred[Response]:
         """
         Send a request of Raft.

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from attrs import evolve
 
+from hraftd.closed_pipe import ending_quietly
 from hraftd.simulator.diagram import draw
 from hraftd.simulator.faults import KINDS
 from hraftd.simulator.operators import DEEDS
@@ -54,7 +55,7 @@ kinds of faults: {", ".join(KINDS)}
 what operators do: {", ".join(DEEDS)}
 
 exit status: 0 if nothing was wrong, 1 if a schedule failed, 2 if the options are wrong,
-130 if it was interrupted.
+130 if it was interrupted, 141 if nobody reads what it says.
 """
 
 
@@ -306,4 +307,5 @@ def _clear_progress() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    with ending_quietly():
+        sys.exit(main(sys.argv[1:]))

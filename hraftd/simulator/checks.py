@@ -32,9 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Watch", "WatchedStore"]
 
-#: What the keys hold, in their order: value and index, or nothing; and how many tokens
-#: are remembered.
-State: TypeAlias = "tuple[tuple[tuple[str, int] | None, ...], int]"
+#: What the keys hold, in their order: value and index, or nothing; how many tokens are
+#: remembered; how late it is, how many keys will expire, and when the next one does.
+State: TypeAlias = "tuple[tuple[tuple[str, int] | None, ...], int, _Times]"
+_Times: TypeAlias = "tuple[int, int, int | None]"
 
 
 class WatchedStore(KeyValueStore):
@@ -254,7 +255,7 @@ class Watch:
         """
         found = map(store.get, self._keys)
         values = tuple(None if one is None else (one.value, one.index) for one in found)
-        return values, store.tokens
+        return values, store.tokens, (store.clock, store.deadlines, store.next_due)
 
     def applied(self, server_id: str, index: int, store: KeyValueStore) -> None:
         """
@@ -290,7 +291,7 @@ class Watch:
         while index and index not in self._states:
             # What is not in the state machine changes nothing.
             index -= 1
-        known = self._states.get(index, ((None,) * len(self._keys), 0))
+        known = self._states.get(index, _nothing(len(self._keys)))
         require(
             known == state,
             lambda: (
@@ -300,10 +301,18 @@ class Watch:
         )
 
 
+def _nothing(keys: int) -> State:
+    """
+    Return what an empty store holds of so many keys.
+    """
+    return (None,) * keys, 0, (0, 0, None)
+
+
 def _brief(state: State) -> str:
     """
     Show what the keys hold, but not all of large values.
     """
-    values, tokens = state
+    values, tokens, (clock, deadlines, next_due) = state
     brief = [one and (one[0][:20], one[1]) for one in values]
-    return f"{brief} and {tokens} tokens"
+    times = f", {deadlines} deadlines at {clock} ms, the next one at {next_due}"
+    return f"{brief} and {tokens} tokens{times if clock else ''}"

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from hraftd.simulator.cluster import Cluster
+    from hraftd.simulator.lifetimes import Lifetimes
     from hraftd.simulator.machines import Machine, Running
 
 __all__ = ["Clients", "Habits"]
@@ -64,6 +65,7 @@ class Habits:
     with_token: float
     #: Characters of each value.
     value_length: int
+    lifetimes: Lifetimes
 
 
 @define(eq=False)
@@ -177,7 +179,7 @@ class Clients:
         wish: Set | Delete | Transaction | ReadLevel
         match self.rng.choices(range(4), self.habits.weights)[0]:
             case 0:
-                wish = Set(((key, value),))
+                wish = Set(((key, value),), self.habits.lifetimes.of(key))
             case 1:
                 wish = Delete(key)
             case 2:
@@ -185,7 +187,8 @@ class Clients:
             case _:
                 seen = client.seen.get(key)
                 condition = Absent(key) if seen is None else HasValue(key, seen)
-                wish = Transaction((condition,), (Set(((key, value),)),), (Get(key),))
+                then = Set(((key, value),), self.habits.lifetimes.of(key))
+                wish = Transaction((condition,), (then,), (Get(key),))
         token = None
         if (
             not isinstance(wish, ReadLevel)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from hraftd.raft.configuration import Configuration
 from hraftd.raft.messages import Entry, HardState
 from hraftd.simulator.disks import Disk
+from hraftd.simulator.lifetimes import Stamps
 from hraftd.simulator.machines import Machine
 from hraftd.simulator.network import Network
 
@@ -56,6 +57,7 @@ class Cluster:
         self.policy = policy
         self.piece_bytes = piece_bytes
         self.machines: dict[str, Machine] = {}
+        self.stamps = Stamps(world)
         self.network = Network(world, Random(f"{seed} network"), self)
         #: What newcomers are told to expect.
         self.cluster_id: str | None = None

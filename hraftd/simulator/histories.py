@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING, TypeAlias
 from attrs import define, field
 
 from hraftd.kv.commands import (
+    STAMP_BYTES,
     Delete,
     Get,
     Once,
+    Restore,
     Set,
+    Stamped,
     Transaction,
     decode_command,
     encode_command,
@@ -30,9 +33,11 @@ from hraftd.kv.commands import (
 from hraftd.kv.conditions import Absent, HasValue
 from hraftd.kv.records import Versioned
 from hraftd.kv.results import Ran
+from hraftd.kv.store import EXPIRED_AT_ONCE
 from hraftd.outcomes import Applied, Misdirected, Read, Redirected, Unavailable
 from hraftd.raft.invariants import require
 from hraftd.reads import ReadLevel
+from hraftd.simulator.lifetimes import Expired
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
     from hraftd.kv.conditions import Condition
     from hraftd.outcomes import ReadOutcome, WriteOutcome
     from hraftd.raft.messages import Entry
+    from hraftd.simulator.lifetimes import Stamps
 
 __all__ = ["FRESH", "Operation", "check_history"]
 
@@ -118,6 +124,14 @@ class _Order:
     results: dict[int, object] = field(factory=dict)
     #: The first entry with each token.
     tokens: dict[str, int] = field(factory=dict)
+    #: What time it is for the cluster, and when which key is due by that.
+    clock: int = 0
+    deadlines: dict[str, int] = field(factory=dict)
+    #: By key that is to expire: what has set it, and for how long.
+    given: dict[str, tuple[bytes, int]] = field(factory=dict)
+    expired: list[Expired] = field(factory=list)
+    #: The command of the entry that is being read.
+    payload: bytes = b""
 
     def read_log(self, keys: Sequence[str]) -> None:
         for key in keys:
@@ -126,20 +140,33 @@ class _Order:
             payload = self.committed[index].payload
             if not isinstance(payload, bytes):
                 continue
-            self.times[payload] = self.times.get(payload, 0) + 1
             command = decode_command(payload)
+            self.payload = payload
+            if isinstance(command, Stamped):
+                self.clock = max(self.clock, command.now)
+                if command.command is None:
+                    self._expire(index)
+                    continue
+                command = command.command
+                payload = payload[STAMP_BYTES:]
+            self.times[payload] = self.times.get(payload, 0) + 1
             if isinstance(command, Once):
                 if self.tokens.setdefault(command.token, index) != index:
                     # Done before, so it does nothing.
                     continue
                 command = command.command
+            # Nobody restores a backup here.
+            assert not isinstance(command, Restore)
             self.results[index] = self._carry_out(index, command)
 
     def _carry_out(self, index: int, command: Write | Get) -> object:
         match command:
-            case Set(pairs):
+            case Set(pairs, ttl):
                 for key, value in pairs:
                     self._changed(key, index, value)
+                    if ttl is not None:
+                        self.deadlines[key] = self.clock + ttl
+                        self.given[key] = self.payload, ttl
                 return None
             case Delete(key):
                 was_there = self._latest(key) is not None
@@ -173,6 +200,18 @@ class _Order:
         indexes, values = self.changes[key]
         indexes.append(index)
         values.append(value)
+        self.deadlines.pop(key, None)
+
+    def _expire(self, index: int) -> None:
+        due = [
+            key for key, deadline in self.deadlines.items() if deadline <= self.clock
+        ]
+        require(
+            len(due) <= EXPIRED_AT_ONCE, lambda: f"entry {index} cannot expire all keys"
+        )
+        for key in due:
+            self.expired.append(Expired(key, *self.given[key], self.payload))
+            self._changed(key, index, None)
 
     def seen_by(self, operation: Operation, since: int) -> int:
         """
@@ -206,16 +245,22 @@ class _Order:
 
 
 def check_history(
-    operations: Sequence[Operation], committed: Mapping[int, Entry], keys: Sequence[str]
+    operations: Sequence[Operation],
+    committed: Mapping[int, Entry],
+    keys: Sequence[str],
+    stamps: Stamps | None = None,
 ) -> None:
     """
     Hold what clients were told against the log.
 
     :param committed: everything that was ever committed, by index.
+    :param stamps: if keys expire: when which command got its time.
     :raises InvariantViolated: if they were told what is not so.
     """
     order = _Order(committed)
     order.read_log(keys)
+    if stamps is not None:
+        stamps.check(order.expired)
     moments: list[tuple[int, bool, Operation]] = []
     for operation in operations:
         moments.append((operation.invoked_as, False, operation))
@@ -249,6 +294,15 @@ def _check_is_later(operation: Operation, index: int, known: int) -> None:
     )
 
 
+def _without_time(payload: object) -> object:
+    """
+    Return a command as a client has sent it.
+    """
+    if isinstance(payload, bytes) and payload[:1] == b"C":
+        return payload[STAMP_BYTES:]
+    return payload
+
+
 def _check_write(operation: Operation, command: Command, order: _Order) -> None:
     encoded = encode_command(command)
     times = order.times.get(encoded, 0)
@@ -261,7 +315,7 @@ def _check_write(operation: Operation, command: Command, order: _Order) -> None:
         case Applied(index=index, result=result):
             entry = order.committed.get(index)
             require(
-                entry is not None and entry.payload == encoded,
+                entry is not None and _without_time(entry.payload) == encoded,
                 lambda: f"{operation} is acknowledged, and is not in the log",
             )
             require(

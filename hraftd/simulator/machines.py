@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from attrs import define, frozen
 
 from hraftd.client_requests import ClientRequests
+from hraftd.expiry import Expiry
 from hraftd.memory_storage import MemoryStorage
 from hraftd.raft.configuration import Server, Suffrage
 from hraftd.server import RaftServer
@@ -51,6 +52,7 @@ class Running:
     peers: SimulatedPeers
     server: RaftServer
     requests: ClientRequests
+    expiry: Expiry
 
 
 @define(eq=False)
@@ -153,7 +155,11 @@ class Machine:
             read_timeout=CLIENT_SECONDS,
             snapshot_timeout=CLIENT_SECONDS,
         )
-        self.running = Running(process, clock, storage, store, peers, server, requests)
+        expiry = Expiry(server, store, clock)
+        server.stamp_with(cluster.stamps.watch(process, expiry.stamp))
+        self.running = Running(
+            process, clock, storage, store, peers, server, requests, expiry
+        )
         cluster.watch.enter(server.consensus, store)
         cluster.transcript.count("started", self.server_id, f"starts at {self.address}")
         if begins:
@@ -162,6 +168,7 @@ class Machine:
         elif cluster.cluster_id is not None:
             server.expect_cluster(cluster.cluster_id)
         server.startService()
+        expiry.startService()
         cluster.watch.look(self.server_id)
 
     def _failed(self, failure: Failure) -> None:
@@ -235,6 +242,7 @@ class Machine:
 
         handed_over = running.server.hand_over(_HAND_OVER_SECONDS)
         handed_over.addCallback(lambda _: running.server.drain(_HAND_OVER_SECONDS))
+        handed_over.addCallback(lambda _: running.expiry.stopService())
         handed_over.addCallback(lambda _: running.server.stopService())
         handed_over.addCallbacks(ended, self._failed)
 

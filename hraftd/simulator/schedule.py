@@ -31,6 +31,7 @@ from hraftd.simulator.cluster import Cluster
 from hraftd.simulator.disks import FAST
 from hraftd.simulator.faults import KINDS, Faults
 from hraftd.simulator.histories import check_history
+from hraftd.simulator.lifetimes import Lifetimes
 from hraftd.simulator.operators import DEEDS, Operators
 from hraftd.simulator.origin import origin
 from hraftd.simulator.trace import Transcript
@@ -168,6 +169,7 @@ class Schedule:
                 forwarded=rng.choice((0.0, 0.5, 1.0)),
                 impatient=rng.choice((0.0, 0.0, 0.2)),
                 value_length=rng.choice((0, 0, 0, 3000)),
+                lifetimes=Lifetimes.chosen(Random(f"{self.seed} lifetimes"), keys),
             ),
         )
         some = rng.choice((0.15, 0.3, 0.5))
@@ -313,6 +315,8 @@ class Schedule:
             status = running.server.status()
             if status.term != mine.term or status.last_applied != mine.last_applied:
                 return f"{member.id} has not followed {leader.server_id}"
+        if leader.running.store.deadlines:
+            return f"{leader.server_id} leads and has not let all keys expire"
         return None
 
     def _check_end(self) -> None:
@@ -332,6 +336,8 @@ class Schedule:
             )
         operations = self.clients.operations
         committed: dict[int, Entry] = self.watch.observer.committed
-        check_history(operations, committed, self.clients.keys)
+        check_history(operations, committed, self.clients.keys, self.cluster.stamps)
+        if self.cluster.stamps.expired:
+            self.transcript.seen["keys expired"] += self.cluster.stamps.expired
         if self.check is not None:
             self.check(operations)

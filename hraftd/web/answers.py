@@ -37,10 +37,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Refusal",
     "answer",
+    "attach",
     "named",
     "new_app",
+    "not_cached",
     "not_done",
     "not_modified",
+    "raw_answer",
     "refuse",
     "send",
     "tag",
@@ -72,11 +75,40 @@ def answer(request: Request, code: int, content: Mapping[str, object]) -> bytes:
     Set status and headers, and return the body, which is still to be written.
     """
     body = json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return raw_answer(request, code, b"application/json", body)
+
+
+def raw_answer(request: Request, code: int, kind: bytes, body: bytes) -> bytes:
+    """
+    Set status and headers, and return the body as it is.
+
+    :param kind: the Content-Type.
+    """
     request.setResponseCode(code, _PHRASES.get(code))
     request.setHeader(b"Server", b"hraftd")
-    request.setHeader(b"Content-Type", b"application/json")
+    request.setHeader(b"Content-Type", kind)
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
+
+
+def not_cached(request: Request) -> None:
+    """
+    Set a header that keeps caches from giving the answer to anybody else.
+    """
+    request.setHeader(b"Cache-Control", b"no-store")
+
+
+def attach(request: Request, name: str) -> None:
+    """
+    Announce a file of bytes, whose length nobody knows yet.
+
+    :param name: what it may be called on the client's disk.
+    """
+    request.setResponseCode(200)
+    request.setHeader(b"Server", b"hraftd")
+    request.setHeader(b"Content-Type", b"application/octet-stream")
+    disposition = f'attachment; filename="{name}"'
+    request.setHeader(b"Content-Disposition", disposition.encode("ascii"))
 
 
 def tag(request: Request, index: int) -> None:

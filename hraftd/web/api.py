@@ -18,7 +18,7 @@ from hraftd.kv.records import Versioned
 from hraftd.kv.results import Ran
 from hraftd.outcomes import Applied, Listed, Read
 from hraftd.web.answers import answer, new_app, not_done, not_modified, refuse, tag
-from hraftd.web.asked import consistency, key_in_path, on_follower, page
+from hraftd.web.asked import consistency, key_in_path, lifetime, on_follower, page
 from hraftd.web.bodies import pairs, raw_value
 from hraftd.web.headers import (
     are_met,
@@ -29,7 +29,7 @@ from hraftd.web.headers import (
 from hraftd.web.transactions import ran, transaction, value_and_index
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from twisted.internet.defer import Deferred
 
@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from hraftd.web.channel import Request
 
 __all__ = ["KeyAPI"]
+
+#: What a write that sets keys may have in its query, besides what all may.
+_TTL = ("ttl",)
 
 _NOT_MET = "the precondition does not hold"
 
@@ -112,12 +115,12 @@ class KeyAPI:
         """
         no_preconditions(request)
         body = request.content.read()
-        command = Set(pairs(body, self._client_requests.limits))
+        command = Set(pairs(body, self._client_requests.limits), lifetime(request))
 
         def applied(outcome: Applied) -> bytes:
             return answer(request, 200, {"index": outcome.index})
 
-        return self._write(request, command, applied)
+        return self._write(request, command, applied, _TTL)
 
     @app.route("/key/<segment>", methods=["PUT"])
     def put(self, request: Request, segment: str) -> Deferred[bytes]:
@@ -131,7 +134,8 @@ class KeyAPI:
             tag(request, outcome.index)
             return answer(request, 200, {"index": outcome.index})
 
-        return self._write_if(request, key, Set(((key, value),)), applied)
+        command = Set(((key, value),), lifetime(request))
+        return self._write_if(request, key, command, applied, _TTL)
 
     @app.route("/key/<segment>", methods=["DELETE"])
     def delete(self, request: Request, segment: str) -> Deferred[bytes]:
@@ -170,14 +174,17 @@ class KeyAPI:
         key: str,
         operation: Operation,
         applied: Callable[[Applied], bytes],
+        parameters: Collection[str] = (),
     ) -> Deferred[bytes]:
         """
         Have an operation on a key carried out, if its conditions hold.
+
+        :param parameters: as for :meth:`_write`.
         """
         conditions = preconditions(request, key).all
         if not conditions:
             assert not isinstance(operation, Get)
-            return self._write(request, operation, applied)
+            return self._write(request, operation, applied, parameters)
 
         def tried(outcome: Applied) -> bytes:
             result = outcome.result
@@ -188,15 +195,21 @@ class KeyAPI:
             return _not_met(request, found if isinstance(found, Versioned) else None)
 
         command = Transaction(conditions, (operation,), (Get(key),))
-        return self._write(request, command, tried)
+        return self._write(request, command, tried, parameters)
 
     def _write(
-        self, request: Request, command: Write, applied: Callable[[Applied], bytes]
+        self,
+        request: Request,
+        command: Write,
+        applied: Callable[[Applied], bytes],
+        parameters: Collection[str] = (),
     ) -> Deferred[bytes]:
         """
         Have a command replicated, once if the request says so, and tell the outcome.
+
+        :param parameters: of the query, that have been read already.
         """
-        wanted = on_follower(request)
+        wanted = on_follower(request, parameters)
         token = idempotency_key(request)
 
         def told(outcome: WriteOutcome) -> bytes:

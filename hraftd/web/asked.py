@@ -33,6 +33,8 @@ __all__ = [
     "consistency",
     "id_in_path",
     "key_in_path",
+    "lifetime",
+    "milliseconds",
     "on_follower",
     "page",
     "query",
@@ -53,6 +55,10 @@ _LIMIT = re.compile(r"[1-9][0-9]{0,4}")
 #: Keys of a listing that asks for no number, and of any.
 _PAGE_KEYS = 100
 MAX_PAGE_KEYS = 1000
+
+#: Seconds, with as many digits behind the point as anybody writes.
+_LIFETIME = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,20}))?")
+_MAX_LIFETIME_SECONDS = 10 * 365 * 24 * 60 * 60
 
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(|ms|s|m|h)")
@@ -188,14 +194,17 @@ def query(request: Request, known: Collection[str] = ()) -> dict[str, str]:
     return parameters
 
 
-def on_follower(request: Request) -> OnFollower | None:
+def on_follower(request: Request, others: Collection[str] = ()) -> OnFollower | None:
     """
     Return what a write asks of a follower; ``None`` if it asks for nothing special.
 
+    :param others: the names of other parameters that it may use.
     :raises Refusal: as :func:`query`, for a value that is neither yes nor no, and for
         two wishes at once.
     """
-    parameters = query(request, ("forward", "redirect"))
+    parameters = query(request, ("forward", "redirect", *others))
+    for name in others:
+        parameters.pop(name, None)
     if not parameters:
         return None
     if len(parameters) > 1:
@@ -206,6 +215,36 @@ def on_follower(request: Request) -> OnFollower | None:
     if value.lower() in _NO:
         return OnFollower.ERROR
     raise Refusal(400, f"{name} takes true or false, not {shown(value)}")
+
+
+def lifetime(request: Request) -> int | None:
+    """
+    Return for how many milliseconds a write asks its keys to live; ``None`` for ever.
+
+    :raises Refusal: as :func:`query`, and for a lifetime that is none.
+    """
+    text = query(request, ("forward", "redirect", "ttl")).get("ttl")
+    return None if text is None else milliseconds(text)
+
+
+def milliseconds(seconds: str) -> int:
+    """
+    Return how many milliseconds a lifetime in seconds has, and no fewer.
+
+    :raises Refusal: if there is no such lifetime.
+    """
+    parsed = _LIFETIME.fullmatch(seconds)
+    if parsed is not None:
+        whole, fraction = parsed.groups(default="")
+        below = fraction.ljust(3, "0")
+        found = 1000 * int(whole) + int(below[:3]) + bool(below[3:].strip("0"))
+        if 0 < found <= 1000 * _MAX_LIFETIME_SECONDS:
+            return found
+    raise Refusal(
+        400,
+        f"ttl takes seconds, more than 0 and at most {_MAX_LIFETIME_SECONDS} (ten "
+        f"years), such as 30 or 0.5, not {shown(seconds)}",
+    )
 
 
 def consistency(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from attrs import frozen
+
 from hraftd.addresses import is_wildcard, parse_address
 from hraftd.raft.configuration import Server, Suffrage
 from hraftd.web.answers import Refusal
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from hraftd.limits import Limits
 
 __all__ = [
+    "Fractional",
     "Object",
     "check_value",
     "document",
@@ -79,12 +82,21 @@ class Object(list[tuple[str, object]]):
     """
 
 
+@frozen
+class Fractional:
+    """
+    A number with a point or an exponent, as it was written.
+    """
+
+    written: str
+
+
 def document(body: bytes) -> Object:
     """
     Return the members of a body that is a JSON object, whatever they are.
 
-    Numbers that can be no index are ``None``: none of them is wanted, and a long one
-    takes long to convert.
+    Whole numbers that can be no index are ``None``: none of them is wanted, and a long
+    one takes long to convert. ``NaN`` and the infinite ones are too.
 
     :raises Refusal: if it is anything else, or has something behind it.
     """
@@ -128,7 +140,7 @@ _INDEX_DIGITS = 19
 _DECODER = json.JSONDecoder(
     object_pairs_hook=Object,
     parse_int=_index,
-    parse_float=_no_number,
+    parse_float=Fractional,
     parse_constant=_no_number,
 )
 

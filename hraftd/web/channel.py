@@ -14,15 +14,22 @@ from typing import TYPE_CHECKING
 from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
 
-from hraftd.web.answers import refuse, send, unexpected
+from hraftd.web.answers import Refusal, refuse, send, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from twisted.internet.interfaces import IDelayedCall, ITCPTransport
+    from twisted.internet.interfaces import IDelayedCall, IPushProducer, ITCPTransport
     from twisted.python.failure import Failure
 
+    from hraftd.web.backups import Upload
     from hraftd.web.site import HttpSite
+
+    class _Transport(ITCPTransport, IPushProducer):
+        """
+        A connection that can be told to read no more.
+        """
+
 
 __all__ = ["Channel", "Request"]
 
@@ -38,6 +45,10 @@ class Request(server.Request):
 
     channel: Channel
     content: BytesIO
+    #: Takes the body, where that is not to be in memory as a whole.
+    upload: Upload | None = None
+    #: The time at which the last byte of it had arrived.
+    complete_at: float | None = None
     _body_refused = False
 
     def gotLength(self, length: int | None) -> None:
@@ -45,7 +56,12 @@ class Request(server.Request):
         Take note of the body's length; ``None`` if the sender does not say it.
         """
         self.content = BytesIO()
-        if length is not None and length > self._max_body_bytes:
+        try:
+            self.upload = self.channel.site.upload(self, *self.channel.target)
+        except Refusal as refusal:
+            self.end_early(refuse(self, refusal.code, refusal.sentence))
+            return
+        if self.upload is None and length is not None and length > self._max_body_bytes:
             self._refuse_body()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -54,7 +70,10 @@ class Request(server.Request):
         """
         if self._body_refused:
             return
-        if self.content.tell() + len(data) > self._max_body_bytes:
+        if self.upload is not None:
+            self.channel.go_on(read=False)
+            self.upload.received(data)
+        elif self.content.tell() + len(data) > self._max_body_bytes:
             self._refuse_body()
         else:
             self.content.write(data)
@@ -64,8 +83,14 @@ class Request(server.Request):
         return self.channel.site.max_body_bytes
 
     def _refuse_body(self) -> None:
+        limit = self._max_body_bytes
+        self.end_early(refuse(self, 413, f"a body holds at most {limit} bytes"))
+
+    def end_early(self, body: bytes) -> None:
         """
         Answer before the body has arrived, and let the connection end with it.
+
+        :param body: of an :func:`~hraftd.web.answers.answer`.
         """
         self._body_refused = True
         self.content = BytesIO()
@@ -74,19 +99,31 @@ class Request(server.Request):
         # Set only when a request is complete; to answer takes both.
         self.method, self.clientproto = b"POST", b"HTTP/1.1"
         self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
-        limit = self._max_body_bytes
-        body = refuse(self, 413, f"a body holds at most {limit} bytes")
         server.Request.write(self, body)
+        self.channel.go_on()
         self.channel.linger()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """
         Go on with a request that has arrived as a whole.
         """
+        self.complete_at = self.channel.site.seconds()
         if self._body_refused:
+            # Which it was is known only now.
+            self.method, self.path = command, path.partition(b"?")[0]
             server.Request.finish(self)
         else:
             server.Request.requestReceived(self, command, path, version)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        Drop what waits for an answer, and what was to take the body.
+        """
+        if self.upload is not None:
+            self.upload.give_up()
+        if self.complete_at is not None:
+            self.channel.site.abandoned(self)
+        server.Request.connectionLost(self, reason)
 
     def process(self) -> None:
         """
@@ -121,8 +158,9 @@ class Channel(http.HTTPChannel):
     # Set by the factory.
     site: HttpSite
     callLater: Callable[[float, Callable[[], object]], IDelayedCall]
-    transport: ITCPTransport
+    transport: _Transport
     _request_begun = False
+    _is_held = False
     _closing: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -152,6 +190,39 @@ class Channel(http.HTTPChannel):
         """
         self._request_begun = False
         http.HTTPChannel.allContentReceived(self)
+
+    @property
+    def target(self) -> tuple[bytes, bytes]:
+        """
+        Of the request that is arriving: its method and what it asks for.
+        """
+        # twisted.web gives them to the request only when all of that is there.
+        return self._command, self._path
+
+    @property
+    def is_full(self) -> bool:
+        """
+        Whether the client has to take some of what was written before there is more.
+        """
+        return bool(self._waitingForTransport)
+
+    def hold(self) -> None:
+        """
+        Read no more of a body until :meth:`go_on`.
+        """
+        self._is_held = True
+        self.transport.pauseProducing()
+
+    def go_on(self, read: bool = True) -> None:
+        """
+        Give the sender of a body its whole time again.
+
+        :param read: whether to read on too, after :meth:`hold`.
+        """
+        http.HTTPChannel.resetTimeout(self)
+        if read and self._is_held:
+            self._is_held = False
+            self.transport.resumeProducing()
 
     def linger(self) -> None:
         """

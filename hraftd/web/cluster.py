@@ -73,6 +73,7 @@ class ClusterAPI:
             "last_contact_ms": _milliseconds(status.last_contact),
             "members": [_member(member) for member in status.members],
             "keys": self._client_requests.count_keys(),
+            "tokens": self._client_requests.count_tokens(),
         }
         return answer(request, 200, content)
 

@@ -24,6 +24,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory, IBodyProducer
 from zope.interface import implementer
 
+from hraftd.urls import ReadyURL
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -117,7 +119,7 @@ async def _exchange(
 ) -> tuple[int, dict[str, Any]]:
     response = await http.request(
         method,
-        url,
+        ReadyURL.from_text(url),
         data=None if content is None else _Sent(json.dumps(content).encode()),
         headers=Headers({"Content-Type": ["application/json"]}),
         allow_redirects=False,

@@ -11,11 +11,18 @@ from twisted.internet.defer import Deferred
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
+from hraftd.backups import Backups
+from hraftd.metrics import Metrics
+from hraftd.readiness import Readiness
 from hraftd.web.answers import Refusal, refuse, send
 from hraftd.web.api import KeyAPI
 from hraftd.web.asked import segments
+from hraftd.web.backups import BackupAPI, Upload
 from hraftd.web.channel import Channel, Request
 from hraftd.web.cluster import ClusterAPI
+from hraftd.web.operations import OperationsAPI
+from hraftd.web.traffic import Traffic
+from hraftd.web.watch import WatchAPI
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IAddress, IReactorTime
@@ -24,7 +31,10 @@ if TYPE_CHECKING:
     from hraftd.client_requests import ClientRequests
     from hraftd.server import RaftServer
 
-__all__ = ["HttpSite", "Root"]
+__all__ = ["APIS", "HttpSite", "Root"]
+
+#: All that have routes.
+APIS = (KeyAPI, WatchAPI, ClusterAPI, OperationsAPI, BackupAPI)
 
 #: Seconds in which a request has to arrive, and for which a connection may be idle.
 TIMEOUT = 60
@@ -45,13 +55,25 @@ class Root(Resource):
 
     isLeaf = True
 
-    def __init__(self, client_requests: ClientRequests, server: RaftServer) -> None:
+    def __init__(
+        self, client_requests: ClientRequests, server: RaftServer, clock: IReactorTime
+    ) -> None:
         """
         Serve the whole API of one node.
         """
         Resource.__init__(self)
+        readiness = Readiness(server, client_requests, clock)
+        self.metrics = Metrics(server, client_requests)
+        self._operations = OperationsAPI(readiness, self.metrics).app.resource()
         self._keys = KeyAPI(client_requests).app.resource()
         self._cluster = ClusterAPI(client_requests, server).app.resource()
+        self.backups = BackupAPI(
+            Backups(client_requests, server, clock), client_requests.read_level
+        )
+        self._backups = self.backups.app.resource()
+        watch = WatchAPI(client_requests, server, clock)
+        self._watch = watch.app.resource()
+        self.watchers = watch.watchers
 
     def render(self, request: Request) -> int:
         """
@@ -69,14 +91,25 @@ class Root(Resource):
             # Not returned: of a body for HEAD twisted.web would make a line in the log.
             send(request, refuse(request, refusal.code, refusal.sentence))
             return NOT_DONE_YET
-        is_key = request.postpath[0] in (b"key", b"txn")
-        resource = self._keys if is_key else self._cluster
+        match request.postpath[0]:
+            case b"key" | b"txn":
+                resource = self._keys
+            case b"backup" | b"restore":
+                resource = self._backups
+            case b"watch":
+                resource = self._watch
+            case b"healthz" | b"readyz" | b"metrics" | b"openapi.json":
+                resource = self._operations
+            case _:
+                resource = self._cluster
         return cast("int", resource.render(request))
 
 
 class HttpSite(Site):
     """
     Makes the connections of one node's HTTP API.
+
+    :ivar metrics: what ``/metrics`` shows.
     """
 
     noisy = False
@@ -89,9 +122,12 @@ class HttpSite(Site):
         """
         Serve clients, and tell of the server; take the time from the reactor.
         """
+        root = Root(client_requests, server, reactor)
+        self._watchers = root.watchers
+        self._backups = root.backups
         Site.__init__(
             self,
-            Root(client_requests, server),
+            root,
             Request,
             timeout=TIMEOUT,
             reactor=reactor,
@@ -102,7 +138,17 @@ class HttpSite(Site):
         self.max_body_bytes = limits.max_body_bytes
         # In percent encoding a key takes three times its length.
         self._max_header_bytes = HEADER_BYTES + 3 * limits.max_key_bytes
+        #: What tells the time.
+        self.seconds = reactor.seconds
         self.channels: set[Channel] = set()
+        rules = (rule.rule for api in APIS for rule in api.app.url_map.iter_rules())
+        self._traffic = Traffic(
+            rules,
+            connections=lambda: len(self.channels),
+            watchers=lambda: len(root.watchers),
+        )
+        self.metrics = root.metrics
+        self.metrics.add(self._traffic)
         self._closed: list[Deferred[None]] | None = None
 
     def buildProtocol(self, addr: IAddress | None) -> Any:
@@ -115,6 +161,18 @@ class HttpSite(Site):
         channel.totalHeadersSize = channel.MAX_LENGTH = self._max_header_bytes
         return channel
 
+    def upload(self, request: Request, method: bytes, target: bytes) -> Upload | None:
+        """
+        Return what takes the body of a request while it comes; ``None`` for most.
+
+        :param target: as the first line of the request has it.
+        :raises Refusal: if the request is wrong.
+        """
+        if method != b"POST" or target.partition(b"?")[0] != b"/restore":
+            return None
+        request.uri = target
+        return self._backups.upload(request)
+
     def disconnect(self) -> Deferred[None]:
         """
         Close all connections and take no more; to be called when the port is closed.
@@ -126,6 +184,7 @@ class HttpSite(Site):
         gone: Deferred[None] = Deferred()
         if self._closed is None:
             self._closed = []
+            self._watchers.stop()
             for channel in list(self.channels):
                 channel.close(CLOSE_SECONDS)
         self._closed.append(gone)
@@ -157,8 +216,20 @@ class HttpSite(Site):
 
     def log(self, request: http.Request) -> None:
         """
-        Write nothing of a request that went well; what did not is logged elsewhere.
+        Count a request, and write nothing: what did not go well is logged elsewhere.
         """
+        self._count(request, request.code)
+
+    def abandoned(self, request: Request) -> None:
+        """
+        Count a request whose client was gone before the answer.
+        """
+        self._count(request, None)
+
+    def _count(self, request: Any, code: int | None) -> None:
+        if request.complete_at is not None:
+            seconds = self.seconds() - request.complete_at
+            self._traffic.note(request.method, request.path, code, seconds)
 
     def acceptableProtocols(self) -> list[bytes]:
         """

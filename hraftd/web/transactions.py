@@ -5,7 +5,8 @@ The body has lists of small objects; an operation has its key under its own name
 
     {"if":   [{"key": "a", "value": "1"}, {"key": "b", "exists": false},
               {"key": "c", "index": 42}],
-     "then": [{"set": "a", "value": "2"}, {"delete": "b"}, {"get": "c"}],
+     "then": [{"set": "a", "value": "2"}, {"delete": "b"}, {"get": "c"},
+              {"set": "d", "value": "3", "ttl": 0.5}],
      "else": [{"get": "a"}]}
 
 It is read as strictly as everything else, see :mod:`hraftd.web.asked`.
@@ -19,8 +20,8 @@ from hraftd.kv.commands import Delete, Get, Set, Transaction
 from hraftd.kv.conditions import Absent, ChangedAt, Exists, HasValue
 from hraftd.kv.records import Versioned
 from hraftd.web.answers import Refusal
-from hraftd.web.asked import check_key, shown, size_of
-from hraftd.web.bodies import Object, check_value, document
+from hraftd.web.asked import check_key, milliseconds, shown, size_of
+from hraftd.web.bodies import Fractional, Object, check_value, document
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,9 +122,12 @@ def _operations(
     for value in values:
         members = _members(value, "an operation")
         match members:
-            case {"set": str(key), "value": str(text), **others} if not others:
+            case {"set": str(key), "value": str(text), **others} if (
+                not others.keys() - {"ttl"}
+            ):
                 check_value(key, text, limits)
-                operations.append(Set(((key, text),)))
+                ttl = _lifetime(others["ttl"]) if others else None
+                operations.append(Set(((key, text),), ttl))
             case {"delete": str(key), **others} if not others:
                 operations.append(Delete(key))
             case {"get": str(key), **others} if not others:
@@ -131,8 +135,8 @@ def _operations(
             case _:
                 raise Refusal(
                     400,
-                    "an operation is set with a value (both strings), delete or get, "
-                    f"not {_said(members)}",
+                    "an operation is set with a value (both strings) and perhaps a "
+                    f"ttl (a number), delete or get, not {_said(members)}",
                 )
         check_key(key, limits)
         if "get" not in members:
@@ -140,6 +144,21 @@ def _operations(
                 raise Refusal(400, f"{name!r} changes {shown(key)} twice")
             changed.add(key)
     return tuple(operations)
+
+
+def _lifetime(value: object) -> int:
+    """
+    Return for how many milliseconds a key is to live.
+
+    :raises Refusal: if that is no number, or there is no such lifetime.
+    """
+    match value:
+        case Fractional(written):
+            return milliseconds(written)
+        case int() if not isinstance(value, bool):
+            return milliseconds(str(value))
+        case _:
+            raise Refusal(400, "the ttl of a key is not a number of seconds")
 
 
 def _said(members: dict[str, object]) -> str:

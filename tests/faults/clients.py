@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING, Any
 
 from tests.integration.client import Connection
 from tests.integration.waiting import DEADLINE, PAUSE, until
+from tests.integration.workers import Workers
 from tests.linearizability import Delete, Failed, Ok, Operation, Read, Unknown, Write
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from tests.integration.client import Answer
     from tests.integration.node import Node
@@ -55,9 +55,9 @@ _LEVELS = ("linearizable", "strong")
 _KEYS = 16
 
 
-class Clients:
+class Clients(Workers):
     """
-    A few of them. Use it as a context manager; when it is left, all have stopped.
+    A few of them.
     """
 
     def __init__(self, nodes: Sequence[Node], seed: int, number: int = 8) -> None:
@@ -66,8 +66,8 @@ class Clients:
 
         :param seed: decides what is asked, not when.
         """
+        super().__init__()
         self._nodes = nodes
-        self._stopping = Event()
         self._wrong = Event()
         self._threads = [
             Thread(
@@ -84,27 +84,6 @@ class Clients:
         self.statuses: list[int] = []
         #: Answers that nobody may get, and whatever else went wrong in a client.
         self.impossible: list[str] = []
-
-    def __enter__(self) -> Clients:
-        """
-        Begin.
-        """
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """
-        Stop, once each has its answer or has waited long enough.
-        """
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
 
     def go_on(self, seconds: float) -> None:
         """

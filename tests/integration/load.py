@@ -7,16 +7,16 @@ from __future__ import annotations
 import time
 from collections import Counter
 from itertools import count, pairwise
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from .client import Connection
 from .processes import until_level
 from .waiting import PAUSE, until
+from .workers import Workers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import TracebackType
 
     from .client import Answer
     from .node import Node
@@ -27,11 +27,9 @@ __all__ = ["Load", "check_nothing_lost", "read_all"]
 _numbers = count()
 
 
-class Load:
+class Load(Workers):
     """
     A few threads that write, each key once, to whichever node takes it.
-
-    Use it as a context manager; when it is left, all of them have stopped.
     """
 
     def __init__(
@@ -46,11 +44,11 @@ class Load:
 
         :param query: what follows the path of each write.
         """
+        super().__init__()
         self._nodes = nodes
         self._query = query
         self._value_bytes = value_bytes
         self._number = next(_numbers)
-        self._stopping = Event()
         self._threads = [
             Thread(target=self._write, args=(number,), name=f"writer {number}")
             for number in range(writers)
@@ -61,33 +59,6 @@ class Load:
         self.tried: dict[str, int | None] = {}
         #: Seconds, of a clock that only goes forward, at which a write was answered.
         self.moments: list[float] = []
-
-    def __enter__(self) -> Load:
-        """
-        Begin.
-        """
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """
-        Stop.
-        """
-        self.stop()
-
-    def stop(self) -> None:
-        """
-        Let all writes that are under way end, and begin no more.
-        """
-        self._stopping.set()
-        for thread in self._threads:
-            thread.join()
 
     def until_more(self, writes: int) -> None:
         """

@@ -16,16 +16,24 @@ from hraftd.kv.commands import (
     Delete,
     Get,
     Once,
+    Restore,
     Set,
+    Stamped,
     Transaction,
     decode_command,
     encode_command,
+    needs_time,
+    stamped,
 )
 from hraftd.kv.conditions import Absent, ChangedAt, Exists, HasValue, NotChangedAt
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 INDEXES = st.lists(st.integers(0, 2**64 - 1), max_size=3).map(tuple)
-SETS = st.builds(Set, st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple))
+SETS = st.builds(
+    Set,
+    st.lists(st.tuples(TEXT, TEXT), max_size=5).map(tuple),
+    st.none() | st.integers(1, 2**63 - 1),
+)
 OPERATIONS = st.lists(
     SETS | st.builds(Delete, TEXT) | st.builds(Get, TEXT), max_size=3
 ).map(tuple)
@@ -43,7 +51,10 @@ WRITES = (
     | st.builds(Transaction, CONDITIONS, OPERATIONS, OPERATIONS)
 )
 TOKENS = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1)
-COMMANDS = WRITES | st.builds(Once, TOKENS.map(lambda token: token[:128]), WRITES)
+MAYBE_ONCE = WRITES | st.builds(Once, TOKENS.map(lambda token: token[:128]), WRITES)
+COMMANDS = MAYBE_ONCE | st.builds(
+    Stamped, st.integers(0, 2**63 - 1), st.none() | MAYBE_ONCE
+)
 
 EXAMPLES = [
     Set(()),
@@ -61,6 +72,12 @@ EXAMPLES = [
     ),
     Once("~!" * 64, Set((("foo", "bar"),))),
     Once("t", Transaction((Absent(""), NotChangedAt("k", ())), (), (Delete("k"),))),
+    Set((("k", "v"), ("l", "")), 1),
+    Transaction((), (Set((("k", "v"),), 2**63 - 1), Set((("l", "v"),))), ()),
+    Stamped(0),
+    Stamped(2**63 - 1, Once("t", Set((("k", "v"),), 1))),
+    Stamped(1, Transaction((), (), (Delete("k"),))),
+    Stamped(1, Restore("r", 2, b"piece")),
 ]
 
 
@@ -130,8 +147,106 @@ def test_layout_of_transactions() -> None:
     assert encode_command(Once("tok", command)) == b"O\x00\x00\x00\x03tok" + encoded
 
 
+def test_layout_of_times() -> None:
+    """
+    So is that of a lifetime and of the leader's time, which stands before all else.
+    """
+    expiring = Set((("k", "v"),), 258)
+    encoded = (
+        b"E\x00\x00\x00\x00\x00\x00\x01\x02"
+        b"\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x01kv"
+    )
+    assert encode_command(expiring) == encoded
+    now = b"\x00\x00\x00\x00\x00\x00\x02\x01"
+    assert encode_command(Stamped(513)) == b"X" + now
+    told = b"C" + now
+    assert encode_command(Stamped(513, expiring)) == told + encoded
+    once = b"O\x00\x00\x00\x01t" + encoded
+    assert encode_command(Stamped(513, Once("t", expiring))) == told + once
+
+
+@given(COMMANDS, st.integers(0, 2**63 - 1))
+@settings(max_examples=100, deadline=None)
+def test_stamp(command: Command, now: int) -> None:
+    """
+    The leader's time takes the place of the one that was there, and nothing else
+    changes; a command without one stays as it is.
+    """
+    encoded = stamped(encode_command(command), now)
+    if isinstance(command, Stamped) and command.command is not None:
+        assert decode_command(encoded) == Stamped(now, command.command)
+    else:
+        assert encoded == encode_command(command)
+
+
+@pytest.mark.parametrize(
+    ("command", "needs"),
+    [
+        (Set((("k", "v"),)), False),
+        (Set((("k", "v"),), 1), True),
+        (Delete("k"), False),
+        (Once("t", Set((("k", "v"),))), False),
+        (Once("t", Set((("k", "v"),), 1)), True),
+        (Transaction((), (Set((("k", "v"),)), Get("k"))), False),
+        (Transaction((), (Get("k"), Set((("k", "v"),), 1))), True),
+        (Transaction((), (), (Set((("k", "v"),), 1),)), True),
+        (Once("t", Transaction((), (), (Set((("k", "v"),), 1),))), True),
+        (Stamped(0), True),
+        (Restore("r", 0, b""), True),
+    ],
+)
+def test_needs_time(command: Command, needs: bool) -> None:
+    """
+    Only what gives a lifetime needs the time, wherever that stands.
+    """
+    assert needs_time(command) == needs
+
+
+@pytest.mark.parametrize(
+    "command",
+    [Set((), 0), Set((), -1), Set((), 2**63), Stamped(-1), Stamped(2**63)],
+)
+def test_impossible_times(command: Command) -> None:
+    """
+    A time that no clock shows, and a lifetime that is none, has no byte form.
+    """
+    with pytest.raises(CodecError, match="milliseconds cannot be"):
+        encode_command(command)
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"E" + bytes(12),
+        b"E\x80" + bytes(11),
+        b"X\x80" + bytes(7),
+        b"C\x80" + bytes(7) + b"S" + bytes(4),
+        b"T" + bytes(4) + b"\0\0\0\x01E" + bytes(16),
+    ],
+)
+def test_impossible_times_in_bytes(encoded: bytes) -> None:
+    """
+    Nor is one taken from bytes.
+    """
+    with pytest.raises(CodecError, match="milliseconds cannot be"):
+        decode_command(encoded)
+
+
 @given(
-    st.sampled_from([b"S", b"D", b"T", b"O\0\0\0\x01t", b""]), st.binary(max_size=40)
+    st.sampled_from(
+        [
+            b"S",
+            b"E\0\0\0\0\0\0\0\x01",
+            b"D",
+            b"T",
+            b"O\0\0\0\x01t",
+            b"X",
+            b"C" + bytes(8),
+            b"C" + bytes(8) + b"S",
+            b"",
+        ]
+    ),
+    st.binary(max_size=40),
 )
 @settings(max_examples=300, deadline=None)
 def test_any_bytes(kind: bytes, rest: bytes) -> None:
@@ -160,7 +275,7 @@ def test_every_truncation(command: Command) -> None:
     ("data", "why"),
     [
         (b"", "empty"),
-        (b"X\x00\x00\x00\x00", "does not know"),
+        (b"Z\x00\x00\x00\x00", "does not know"),
         (b"\x80\x04]", "does not know"),
         (b"S", "breaks off"),
         (b"S\xff\xff\xff\xff", "breaks off"),

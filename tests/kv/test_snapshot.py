@@ -19,6 +19,7 @@ from hraftd.kv.commands import (
     Get,
     Once,
     Set,
+    Stamped,
     Transaction,
     encode_command,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from hraftd.interfaces import Restoration
 
 #: The first piece of a state without keys.
-EMPTY = b"\x02" + bytes(16) + b"K" + bytes(4)
+EMPTY = b"\x03" + bytes(32) + b"K" + bytes(4)
 
 
 def filled(pairs: dict[str, str], index: int = 1) -> KeyValueStore:
@@ -48,11 +49,11 @@ def record(key: bytes, value: bytes, index: bytes = bytes(8)) -> bytes:
     return struct.pack(">II", len(key), 8 + len(value)) + key + index + value
 
 
-def header(count: int, tokens: int = 0) -> bytes:
+def header(count: int, tokens: int = 0, deadlines: int = 0, clock: int = 0) -> bytes:
     """
-    Return how the first of the pieces begins that have so many keys and tokens.
+    Return how the first of the pieces begins that have so many of each.
     """
-    return struct.pack(">BQQ", 2, count, tokens)
+    return struct.pack(">BQQQQ", 3, count, tokens, deadlines, clock)
 
 
 def part(*records: bytes, kind: bytes = b"K") -> bytes:
@@ -77,6 +78,20 @@ def tokens(*records: bytes) -> bytes:
     return part(*records, kind=b"T")
 
 
+def deadline(key: bytes, when: int) -> bytes:
+    """
+    Return one deadline in a piece.
+    """
+    return struct.pack(">II", len(key), 8) + key + struct.pack(">Q", when)
+
+
+def deadlines(*records: bytes) -> bytes:
+    """
+    Return a piece that has deadlines.
+    """
+    return part(*records, kind=b"D")
+
+
 def test_layout() -> None:
     """
     The layout is fixed: it lies on disks, and other versions of hraftd read it.
@@ -87,17 +102,65 @@ def test_layout() -> None:
         b"\x00\x00\x00\x02\x00\x00\x00\x0a\xc3\xa9\x00\x00\x00\x00\x00\x00\x01\x02vv"
     )
     assert [*store.snapshot()] == [
-        b"\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00" + first
+        b"\x03\x00\x00\x00\x00\x00\x00\x00\x01" + bytes(24) + first
     ]
     command = encode_command(Once("t", Delete("no such key")))
     store.apply(259, command)
     assert [*store.snapshot()] == [
-        b"\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01" + first,
+        b"\x03"
+        b"\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01"
+        + bytes(16)
+        + first,
         b"T\x00\x00\x00\x01"
         b"\x00\x00\x00\x01\x00\x00\x00\x19t\x00\x00\x00\x00\x00\x00\x01\x03"
         + blake2b(command, digest_size=16).digest()
         + b"f",
     ]
+
+
+def test_layout_of_deadlines() -> None:
+    """
+    So is that of the clock, and of the deadlines that go by it.
+    """
+    store = KeyValueStore()
+    command = Set((("a", "1"), ("é", "2")), ttl=3)
+    store.apply(1, encode_command(Stamped(258, command)))
+    store.apply(2, encode_command(Set((("a", "1"),))))
+    first, keys, second = (
+        b"\x03\x00\x00\x00\x00\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00"
+        b"\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01\x02",
+        part(
+            record(b"a", b"1", bytes(7) + b"\x02"),
+            record("é".encode(), b"2", bytes(7) + b"\x01"),
+        ),
+        b"D\x00\x00\x00\x01"
+        b"\x00\x00\x00\x02\x00\x00\x00\x08\xc3\xa9\x00\x00\x00\x00\x00\x00\x01\x05",
+    )
+    assert [*store.snapshot()] == [first + keys, second]
+    copy = filled({"old": "1"})
+    restoration = copy.restore()
+    restoration.add(first + keys)
+    restoration.add(second)
+    restoration.finish()
+    assert (copy.clock, copy.deadlines, copy.next_due) == (258, 1, 261)
+    assert [*copy.snapshot()] == [first + keys, second]
+
+
+def test_format_without_deadlines() -> None:
+    """
+    A snapshot from before there were deadlines is still read, with its tokens; the
+    clock is at zero then, and nothing is to expire.
+    """
+    store = KeyValueStore()
+    store.apply(1, encode_command(Stamped(5, Set((("old", "1"),), ttl=1))))
+    restoration = store.restore()
+    former = struct.pack(">BQQ", 2, 1, 1)
+    restoration.add(former + part(record(b"a", b"1", b"\0\0\0\0\0\0\0\x07")))
+    restoration.add(tokens(token_record(b"t", 7)))
+    restoration.finish()
+    assert (len(store), store.tokens, store.clock, store.deadlines) == (1, 1, 0, 0)
+    assert store.get("a") == Versioned("1", 7)
+    assert store.next_due is None
 
 
 def test_former_format() -> None:
@@ -183,7 +246,7 @@ def test_keys_of_a_piece() -> None:
     store = filled({str(number): "" for number in range(2 * PIECE_KEYS + 1)})
     counts = [
         int.from_bytes(piece[start : start + 4], "big")
-        for piece, start in zip(store.snapshot(), (18, 1, 1), strict=True)
+        for piece, start in zip(store.snapshot(), (34, 1, 1), strict=True)
     ]
     assert counts == [PIECE_KEYS, PIECE_KEYS, 1]
 
@@ -219,9 +282,37 @@ def test_pieces_in_another_order() -> None:
         ([b""], "lacks its format"),
         ([b"\x00"], "format 0"),
         ([part(record(b"a", b""))], "format 75"),
-        ([b"\x03" + bytes(100)], "format 3, this version reads 1 to 2"),
+        ([b"\x04" + bytes(100)], "format 4, this version reads 1 to 3"),
         ([b"\x01"], "breaks off in its header"),
         ([b"\x02" + bytes(15)], "breaks off in its header"),
+        ([b"\x03" + bytes(31)], "breaks off in its header"),
+        ([header(0, clock=2**63) + part()], "no clock can be at"),
+        ([header(0, 0, 1) + deadlines(deadline(b"a", 1))], "'a' has a deadline, and"),
+        (
+            [header(1, 0, 1) + part(record(b"a", b"")), part(b"", kind=b"D")],
+            "breaks off",
+        ),
+        (
+            [
+                header(1, 0, 1) + part(record(b"a", b"")),
+                deadlines(struct.pack(">II", 1, 7) + b"a" + bytes(7)),
+            ],
+            "the deadline of 'a' has not 8 bytes",
+        ),
+        (
+            [
+                header(1, 0, 2) + part(record(b"a", b"")),
+                deadlines(deadline(b"a", 1), deadline(b"a", 2)),
+            ],
+            "the deadline of 'a' comes twice",
+        ),
+        (
+            [
+                header(1, 0, 1) + part(record("\ufffd".encode(), b"")),
+                deadlines(deadline(b"\xff", 1)),
+            ],
+            "not UTF-8",
+        ),
         ([header(1)], "unknown kind: b''"),
         ([header(1) + b"X" + bytes(4)], "unknown kind: b'X'"),
         ([header(1) + b"K\0\0\0"], "breaks off"),
@@ -286,7 +377,8 @@ def test_malformed_piece(pieces: list[bytes], why: str) -> None:
         ([header(0) + part(record(b"a", b""))], "1 keys and should have 0"),
         ([header(1) + part(record(b"a", b"")), part(record(b"b", b""))], "2 keys"),
         ([header(2**64 - 1) + part()], "should have 18446744073709551615"),
-        ([header(0, 1) + part()], "0 tokens of 1"),
+        ([header(0, 1) + part()], "0 tokens and should have 1"),
+        ([header(0, 0, 1) + part()], "0 deadlines and should have 1"),
         (
             [header(0, 1) + tokens(token_record(b"t", 1), token_record(b"u", 2))],
             "2 tok",

@@ -297,9 +297,32 @@ MUTANTS = (
     Mutant(
         "snapshots lack the tokens of requests",
         "hraftd.kv.store",
-        "            self._records, self._records.view(), self._tokens.view()\n",
-        "            self._records, self._records.view(), []\n",
+        "            self._tokens.view(),\n",
+        "            [],\n",
         "openraft 2096",
+    ),
+    # Keys that expire.
+    Mutant(
+        "snapshots lack the deadlines of keys",
+        "hraftd.kv.store",
+        "            self._lifetimes.view(),\n",
+        "            [],\n",
+        "openraft 2096, where it was tokens",
+    ),
+    Mutant(
+        "a new leader goes by its own clock, whatever the key was set by",
+        "hraftd.expiry",
+        "        if afresh or not leads or told > self._now.now():\n",
+        "        if told > self._now.now():\n",
+        "dissertation 6.4.1: clocks differ",
+        ("kill", "power", "stop", "stale leader"),
+    ),
+    Mutant(
+        "the time goes back with whoever is behind",
+        "hraftd.kv.lifetimes",
+        "        self.clock = max(self.clock, now)\n",
+        "        self.clock = now\n",
+        "dissertation 6.4.1: clocks differ",
     ),
     # Membership.
     Mutant(

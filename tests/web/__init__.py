@@ -23,6 +23,7 @@ from hraftd.client_requests import ClientRequests
 from hraftd.errors import NotReached
 from hraftd.interfaces import IPeers
 from hraftd.kv.store import KeyValueStore
+from hraftd.measures import Backlog, Counts
 from hraftd.raft.configuration import Configuration, Server
 from hraftd.server import RaftServer
 from hraftd.status import MemberStatus, Status
@@ -66,6 +67,17 @@ class ScriptedServer:
     #: The same for what the leader is asked, since this server has declined first.
     leaders_outcome: object = None
     expected: list[str] = field(factory=list)
+    has_failed: bool = False
+    is_stopping: bool = False
+    counts: Counts = field(factory=Counts)
+    snapshots_taken: int = 0
+
+    @staticmethod
+    def backlog() -> Backlog:
+        """
+        Have nothing that waits.
+        """
+        return Backlog(0, 0, 0, 0, 0, 0.0)
 
     @staticmethod
     def _decide(outcome: object) -> Deferred:

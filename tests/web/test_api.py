@@ -256,13 +256,18 @@ class KeyTests(AgainstOneNode):
             ("GET", "/key/foo?levels=none", "levels"),
             ("GET", "/key/foo?l%65vels", "levels"),
             ("POST", "/key?level=none", "level"),
-            ("POST", "/key?ttl=5", "ttl"),
-            ("POST", "/key?redirect&ttl=5", "ttl"),
+            ("POST", "/key?tt=5", "tt"),
+            ("DELETE", "/key/foo?ttl=5", "ttl"),
+            ("GET", "/key/foo?redirect&ttl=5", "redirect"),
             ("DELETE", "/key/foo?freshness=1s", "freshness"),
         ):
             answer = self.ask(method, path, b'{"a": "1"}')
             assert answer.code == 400
             assert f"'{name}'" in answer.json["error"]
+        body = b'{"then": [{"get": "a"}]}'
+        answer = self.ask("POST", "/txn?ttl=5", body)
+        assert answer.code == 400
+        assert "'ttl'" in answer.json["error"]
         assert len(self.node.store) == 0
 
     def test_redirect_and_forward(self) -> None:

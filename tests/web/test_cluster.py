@@ -128,6 +128,7 @@ class StatusTests(AgainstScript):
                 },
             ],
             "keys": 0,
+            "tokens": 0,
         }
 
     def test_without_leader(self) -> None:
@@ -685,8 +686,8 @@ class RoutingTests(AgainstScript):
         for path in (
             *("/", "/favicon.ico", "/keys", "/status/x", "/join/x", "/Key"),
             *("/nodes/", "/nodess", "/leader/", "/leader/x", "/snapshot/x"),
-            *("/metrics", "/healthz", "/readyz", "/txn/", "/txn/x"),
-            *("/watch", "/backup", "/restore"),
+            *("/metrics/", "/healthz/x", "/readyz/", "/txn/", "/txn/x"),
+            *("/openapi", "/openapi.json/", "/watch/", "/backup/x", "/restore/"),
         ):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"):
                 answer = self.ask(method, path)
@@ -704,6 +705,10 @@ class RoutingTests(AgainstScript):
             ("/nodes/node1", "DELETE"),
             ("/leader", "GET, HEAD, POST"),
             ("/snapshot", "POST"),
+            ("/healthz", "GET, HEAD"),
+            ("/readyz", "GET, HEAD"),
+            ("/metrics", "GET, HEAD"),
+            ("/openapi.json", "GET, HEAD"),
         ):
             for method in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"):
                 if method not in allowed:

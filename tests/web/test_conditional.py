@@ -47,7 +47,7 @@ class PutTests(AgainstOneNode):
         assert self.put("/key/a", b"\xff").code == 400
         assert self.put("/key/", b"x").code == 400
         assert self.put("/key/" + "a" * 1025, b"x").code == 400
-        assert self.put("/key/a?ttl=1", b"x").code == 400
+        assert self.put("/key/a?ttl=never", b"x").code == 400
         assert self.put("/key/a", b"x", If_Match="7").code == 400
         assert self.put("/key/a", b"x", Idempotency_Key="a b").code == 400
         assert self.node.server.status().last_log_index == before

@@ -1,0 +1,3 @@
+"""
+What the documentation needs of Sphinx that Sphinx does not bring.
+"""
