@@ -99,7 +99,8 @@ def test_a_crowd(processes: Processes) -> None:
     until(node.leads, "it leads itself")
     before = open_files(node)
     with closing(Crowd(node.http_port, "a", 300)) as crowd:
-        assert open_files(node) >= before + 300
+        # The connection that has asked who leads may have been one of those before.
+        assert open_files(node) >= before - 1 + 300
         for number in range(3):
             assert node.set(a=str(number)).status == 200
             crowd.await_all(b'"value": "%d"' % number)
