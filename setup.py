@@ -41,6 +41,9 @@ setup(
         "twisted>=25.5",
     ],
     extras_require={
+        # What benchmarks/ compares with, and what it draws with; wrk and etcd are
+        # programs of their own (Debian: apt-get install wrk etcd-server strace).
+        "bench": ["matplotlib>=3.9", "pysyncobj>=0.3.15"],
         # Builds docs/ as HTML.
         "docs": ["furo>=2024.8.6", "sphinx>=8.1"],
         "test": [
