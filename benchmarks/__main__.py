@@ -148,7 +148,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not plan.turns():
         sys.exit("benchmarks: there is nothing left to measure")
     allow_many_files()
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     folder = _folder(given)
     file = folder / "results.json"
     try:

@@ -23,7 +23,15 @@ from attrs import define, field
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["ROOT", "Child", "allow_many_files", "environment", "free_port", "run"]
+__all__ = [
+    "ROOT",
+    "Child",
+    "allow_many_files",
+    "end_with_parent",
+    "environment",
+    "free_port",
+    "run",
+]
 
 #: Of the checkout: its hraftd is the one that is measured.
 ROOT = Path(__file__).parent.parent
@@ -85,7 +93,10 @@ def run(*command: str) -> str:
     return done.stdout + done.stderr
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """
+    Have this process, which is still to become a program, end when its parent does.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -115,7 +126,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
+                preexec_fn=end_with_parent,
             )
 
     @property

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 
 from attrs import asdict, frozen
 
+from benchmarks.processes import end_with_parent
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -124,6 +126,7 @@ def run_wrk(
             capture_output=True,
             text=True,
             check=False,
+            preexec_fn=end_with_parent,
             timeout=seconds + 60,
         )
     return read_output(done.stdout + done.stderr)

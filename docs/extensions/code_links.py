@@ -111,7 +111,7 @@ def _reference(app: Sphinx, docname: str, literal: nodes.literal) -> nodes.Node 
         return _to_place(app, docname, quoted(text, name), literal.deepcopy())
     if re.fullmatch(r"hraftd/[\w/]+\.py", text):
         return _to_file(app, docname, text, literal.deepcopy())
-    if re.fullmatch(r"(docs/[\w-]+|conf/README)\.rst", text):
+    if re.fullmatch(r"(docs/[\w/-]+|conf/README)\.rst", text):
         return _to_document(app, docname, text, literal.deepcopy())
     return None
 
@@ -150,8 +150,10 @@ def _document(app: Sphinx, file: str) -> str | None:
     Return the name that Sphinx has for the document which is, or includes, that file.
     """
     path = PurePosixPath(file)
-    if path.parent == PurePosixPath("docs") and path.stem in app.env.found_docs:
-        return path.stem
+    if path.is_relative_to("docs"):
+        name = str(path.relative_to("docs").with_suffix(""))
+        if name in app.env.found_docs:
+            return name
     included: dict[str, str] = app.config.code_links_included
     return included.get(file)
 

@@ -1,0 +1,3 @@
+"""
+Whether the benchmarks measure what they say; never how fast anything is.
+"""
