@@ -183,6 +183,11 @@ class KeyValueStore:
         self._let_go()
         self._restores.drop_stale(index)
         match decode_command(command):
+            case Set(pairs, None):
+                # What _carry_out would do; here since nearly all commands are that.
+                for key, value in pairs:
+                    self._put(index, key, record_of(index, value), None)
+                return None
             case Once(token, write):
                 return plain(self._carry_out_once(index, token, write, command))
             case Restore() as restore:

@@ -27,7 +27,7 @@ from hraftd.raft import messages
 from hraftd.raft.errors import ProtocolViolation
 
 if TYPE_CHECKING:
-    from hraftd.raft.messages import Request, Response
+    from hraftd.raft.messages import Entry, Request, Response
 
 __all__ = [
     "MAX_CONFIGURATION",
@@ -140,7 +140,7 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
                 "leader_id": request.leader_id,
                 "prev_log_index": request.prev_log_index,
                 "prev_log_term": request.prev_log_term,
-                "entries": pack_entries(request.entries),
+                "entries": _packed(request.entries),
                 "leader_commit": request.leader_commit,
             }
         case messages.InstallSnapshot(snapshot=snapshot, piece=piece):
@@ -160,6 +160,22 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
             return TimeoutNow, {"term": request.term, "leader_id": request.leader_id}
         case _:
             assert_never(request)
+
+
+class _Latest:
+    """
+    The entries that were written last: each follower is sent the same ones.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    packed = pack_entries(())
+
+
+def _packed(entries: tuple[Entry, ...]) -> bytes:
+    if entries is not _Latest.entries:
+        _Latest.packed = pack_entries(entries)
+        _Latest.entries = entries
+    return _Latest.packed
 
 
 def read_request_vote(**arguments: Any) -> messages.RequestVote:
