@@ -152,6 +152,24 @@ class ClientRequests:
             return succeed(NO_MEMBER)
         return self._reads.read(key, consistency)
 
+    @property
+    def has_state(self) -> bool:
+        """
+        Whether this node's own state is one of a cluster: it has joined one.
+        """
+        return self._server.cluster_id is not None
+
+    def record(self, key: str) -> bytes | None:
+        """
+        Read this node's own state as it is, while :attr:`has_state`.
+
+        It is :meth:`read` at the level ``none``, for those who do that all the time.
+
+        :return: what the key holds, see :mod:`hraftd.kv.records`; ``None`` if there is
+            no such key.
+        """
+        return self._store.record(key)
+
     def page(
         self, prefix: str, after: str | None, limit: int, consistency: Consistency
     ) -> Deferred[ListOutcome]:
@@ -177,7 +195,7 @@ class ClientRequests:
         return self._reads.until_fresh(consistency)
 
     def _cannot_read(self, consistency: Consistency) -> bool:
-        return self._server.cluster_id is None or (
+        return not self.has_state or (
             consistency.level in ASSURED and not self._server.is_member
         )
 

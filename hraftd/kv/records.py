@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from attrs import frozen
 
-__all__ = ["INDEX_BYTES", "Listing", "Versioned", "index_in", "record_of", "versioned"]
+__all__ = [
+    "INDEX_BYTES",
+    "Listing",
+    "Versioned",
+    "index_in",
+    "record_of",
+    "value_in",
+    "versioned",
+]
 
 #: Bytes of a record before the value.
 INDEX_BYTES = 8
@@ -52,8 +60,15 @@ def index_in(record: bytes) -> int:
     return int.from_bytes(record[:INDEX_BYTES], "big")
 
 
+def value_in(record: bytes) -> str:
+    """
+    Return the value alone.
+    """
+    return record[INDEX_BYTES:].decode()
+
+
 def versioned(record: bytes) -> Versioned:
     """
     Return what a record says.
     """
-    return Versioned(record[INDEX_BYTES:].decode(), index_in(record))
+    return Versioned(value_in(record), index_in(record))

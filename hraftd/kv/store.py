@@ -153,6 +153,12 @@ class KeyValueStore:
         record = self._records.get(key)
         return None if record is None else versioned(record)
 
+    def record(self, key: str) -> bytes | None:
+        """
+        Return the same as a record, see :mod:`hraftd.kv.records`.
+        """
+        return self._records.get(key)
+
     def page(self, prefix: str, after: str | None, limit: int) -> Listing:
         """
         Return a page of the keys in their order.
