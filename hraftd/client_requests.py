@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import succeed
 
-from hraftd.deadlines import Patience, within
+from hraftd.deadlines import Deadline, Patience, within
 from hraftd.errors import SnapshotImpossible, Stopped
 from hraftd.forwarding import Forwarding, OnFollower
 from hraftd.kv.commands import Restore, Stamped, encode_command, needs_time
@@ -125,6 +125,11 @@ class ClientRequests:
         self._clock = clock
         self._on_follower = on_follower
         self._write_timeout = write_timeout
+        self._write_deadline = Deadline(clock, write_timeout)
+        self._write_unknown = Unknown(
+            f"no answer within {write_timeout:g} seconds; the write may or may not "
+            "happen"
+        )
         self._change_timeout = change_timeout
         self._snapshot_timeout = snapshot_timeout
         patience = Patience(clock, ELECTION_SECONDS)
@@ -284,14 +289,7 @@ class ClientRequests:
             seconds,
         ).addCallback(_written)
         written.addErrback(not_done, self._server.server_id, wanted)
-        return within(
-            self._clock,
-            seconds,
-            written,
-            Unknown(
-                f"no answer within {seconds:g} seconds; the write may or may not happen"
-            ),
-        )
+        return self._write_deadline.wait(written, self._write_unknown)
 
     def join(
         self, newcomer: Server, on_follower: OnFollower | None = None
