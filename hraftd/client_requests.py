@@ -94,6 +94,9 @@ class ClientRequests:
     :ivar read_level: the level of a read that does not ask for one.
     :ivar limits: how large a request may be.
     :ivar history: what this node has applied lately.
+    :ivar record: looks up what a key holds in this node's own state, as it is: that is
+        :meth:`read` at the level ``none``, for those who do it all the time. Only while
+        :attr:`has_state`.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class ClientRequests:
         self.read_level = read_level
         self.limits = Limits() if limits is None else limits
         self.history = store.history
+        self.record = store.record
 
     def drain(self, seconds: float) -> Deferred[None]:
         """
@@ -163,17 +167,6 @@ class ClientRequests:
         Whether this node's own state is one of a cluster: it has joined one.
         """
         return self._server.cluster_id is not None
-
-    def record(self, key: str) -> bytes | None:
-        """
-        Read this node's own state as it is, while :attr:`has_state`.
-
-        It is :meth:`read` at the level ``none``, for those who do that all the time.
-
-        :return: what the key holds, see :mod:`hraftd.kv.records`; ``None`` if there is
-            no such key.
-        """
-        return self._store.record(key)
 
     def page(
         self, prefix: str, after: str | None, limit: int, consistency: Consistency

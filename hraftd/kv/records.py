@@ -14,9 +14,9 @@ __all__ = [
     "INDEX_BYTES",
     "Listing",
     "Versioned",
+    "index_and_value",
     "index_in",
     "record_of",
-    "value_in",
     "versioned",
 ]
 
@@ -60,15 +60,19 @@ def index_in(record: bytes) -> int:
     return int.from_bytes(record[:INDEX_BYTES], "big")
 
 
-def value_in(record: bytes) -> str:
+def index_and_value(record: bytes) -> tuple[int, str]:
     """
-    Return the value alone.
+    Return both, without an object for them.
     """
-    return record[INDEX_BYTES:].decode()
+    return (
+        int.from_bytes(record[:INDEX_BYTES], "big"),
+        record[INDEX_BYTES:].decode(),
+    )
 
 
 def versioned(record: bytes) -> Versioned:
     """
     Return what a record says.
     """
-    return Versioned(value_in(record), index_in(record))
+    index, value = index_and_value(record)
+    return Versioned(value, index)

@@ -165,9 +165,9 @@ class Channel(http.HTTPChannel):
     lane: FastLane | None = None
     #: Whether twisted.web has some of a request, but not all.
     _request_begun = False
-    #: What the fast lane has not answered yet, and when it answered last.
+    #: What the fast lane has not answered yet, and when it was used last.
     _waiting: Waiting | None = None
-    _answered_at = 0.0
+    used_at = 0.0
     _is_held = False
     _closing: IDelayedCall | None = None
 
@@ -191,7 +191,6 @@ class Channel(http.HTTPChannel):
             or self._closing is not None
         ):
             data = self.lane.serve(self, data)
-            self._answered_at = self.site.seconds()
             if not data:
                 return
         if not (self._request_begun or self._handlingRequest or self.paused):
@@ -282,7 +281,7 @@ class Channel(http.HTTPChannel):
         Send what was waited for, and go on behind it.
         """
         self._waiting = None
-        self._answered_at = self.site.seconds()
+        self.used_at = self.site.seconds()
         send_at_once(self.transport, answer)
         self._handlingRequest = False
         self.line_mode = 1
@@ -358,7 +357,7 @@ class Channel(http.HTTPChannel):
         # used: that is looked at here, once in a while.
         left = float(self.site.idle_seconds)
         if self._waiting is None:
-            left -= self.site.seconds() - self._answered_at
+            left -= self.site.seconds() - self.used_at
         if self._request_begun or self._closing is not None or left <= 0:
             self.close()
         else:

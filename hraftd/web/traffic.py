@@ -62,7 +62,8 @@ class Tally:
         """
         Count a request that is over; as :meth:`Traffic.note`.
         """
-        self.codes[code] = self.codes.get(code, 0) + 1
+        codes = self.codes
+        codes[code] = codes.get(code, 0) + 1
         if code is not None:
             self.durations.note(seconds)
 

@@ -21,6 +21,7 @@ from hraftd.outcomes import Applied
 from hraftd.reads import ReadLevel
 from hraftd.snapshots import SnapshotPolicy
 from hraftd.web.channel import LINGER, Request
+from hraftd.web.fast_lane import MAX_KNOWN, MAX_KNOWN_BYTES
 from hraftd.web.site import CLOSE_SECONDS, TIMEOUT, HttpSite
 from tests.servers import Group, member, set_command
 from tests.web import OneNode, ScriptedServer, received
@@ -496,4 +497,59 @@ def test_default_level() -> None:
     visitor.ask(b"GET /key/foo?level=none HTTP/1.1\r\nHost: x\r\n\r\n")
     assert [method for method, _, _ in server.asked] == ["read_barrier"]
     assert [code for code, _ in visitor.told()] == [404, 404]
+    assert visitor.seen == 0
+
+
+def test_answers_that_are_known() -> None:
+    """
+    A read that comes again is answered anew whenever the key has changed since.
+    """
+    clock = Clock()
+    node = OneNode(clock)
+    visitor = Visitor(node.site)
+
+    def ask(data: bytes) -> list[tuple[int, object]]:
+        visitor.ask(data)
+        clock.pump([0.0, 0.025, 0.025])
+        return visitor.told()
+
+    change = b"%b /key/foo HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+    ask(SET)
+    for value in (b"baz", b"bar", b"bar"):
+        for _ in range(3):
+            assert [code for code, _ in ask(GET)] == [200]
+            assert visitor.seen == 0
+        tag = node.store.get("foo").index
+        ask(change % (b"PUT", len(value), value))
+        visitor.seen = 0
+        visitor.ask(GET)
+        [answer] = received(visitor.transport)
+        visitor.transport.clear()
+        # Set to what it was, it has another version.
+        assert answer.json == {"foo": value.decode()}
+        assert answer.headers["ETag"] == f'"{node.store.get("foo").index}"'
+        assert node.store.get("foo").index > tag
+    ask(change % (b"DELETE", 0, b""))
+    assert [code for code, _ in ask(GET)] == [404]
+    counted = node.site._traffic.tally(b"GET", b"/key/x")
+    assert counted.codes == {200: 12, 404: 1}
+    assert sum(counted.durations.counts) == 13
+
+
+def test_known_answers_are_bounded() -> None:
+    """
+    However many keys are read, and however much is in them.
+    """
+    node = OneNode(Clock())
+    lane = node.site._lane
+    visitor = Visitor(node.site)
+    visitor.ask(GET)
+    for number in range(MAX_KNOWN + 5):
+        node.store.apply(10 + number, set_command(f"key{number}", "x"))
+        visitor.ask(b"GET /key/key%d HTTP/1.1\r\nHost: x\r\n\r\n" % number)
+        assert len(lane._known) <= MAX_KNOWN
+    assert len(lane._known) == 5
+    node.store.apply(9999, set_command("foo", "x" * MAX_KNOWN_BYTES))
+    visitor.ask(GET)
+    assert len(lane._known) == 5
     assert visitor.seen == 0
