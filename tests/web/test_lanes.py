@@ -320,6 +320,15 @@ def compare(fast: Node, slow: Node, steps: Sequence[Step]) -> None:
 
 ONE_BY_ONE = [Step(get(b"foo"), 1), Step(post(BODIES[0]), 4), Step(get(b"foo"), 0)]
 AT_ONCE = [Step(get(b"foo") + post(BODIES[0]) + get(b"foo") + post(b"x") + get(b""), 4)]
+#: Bytes that look like a request, where they are part of another one.
+IN_DISGUISE = [
+    Step(post(get(b"foo"))[: -len(get(b"foo"))], 1),
+    Step(get(b"foo"), 1),
+    Step(b"GET /key/foo HTTP/1.1\r\nHost: x\r\n", 1),
+    Step(get(b"foo"), 1),
+]
+#: An empty line is let pass before a request, but only one.
+BLANK_LINES = [Step(OTHERS[0] + b"\r\n", 1), Step(get(b"foo"), 1), Step(b"\r\n", 1)]
 
 
 def compare_for_any_bytes(pair: Callable[[], tuple[Node, Node]], examples: int) -> None:
@@ -331,6 +340,8 @@ def compare_for_any_bytes(pair: Callable[[], tuple[Node, Node]], examples: int) 
     @given(conversations())
     @example(ONE_BY_ONE)
     @example(AT_ONCE)
+    @example(IN_DISGUISE)
+    @example([*BLANK_LINES, *ONE_BY_ONE])
     @settings(max_examples=examples, deadline=None, derandomize=True)
     def converse(steps: list[Step]) -> None:
         compare(*pair(), steps)
