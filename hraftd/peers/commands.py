@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from twisted.protocols import amp
-
 from hraftd.codec import (
     decode_configuration,
     encode_configuration,
@@ -23,6 +21,7 @@ from hraftd.codec import (
     unpack_entries,
 )
 from hraftd.peers.arguments import MAX_PACKED, Count, Digest, Flag, LongBytes, Name
+from hraftd.peers.schema import PeerCommand
 from hraftd.raft import messages
 from hraftd.raft.errors import ProtocolViolation
 
@@ -48,7 +47,7 @@ __all__ = [
 MAX_CONFIGURATION = 512 << 10
 
 
-class RequestVote(amp.Command):
+class RequestVote(PeerCommand):
     """
     Figure 2, "RequestVote RPC".
     """
@@ -65,7 +64,7 @@ class RequestVote(amp.Command):
     response = [(b"term", Count()), (b"vote_granted", Flag())]
 
 
-class AppendEntries(amp.Command):
+class AppendEntries(PeerCommand):
     """
     Figure 2, "AppendEntries RPC", with the conflict that the end of 5.3 describes.
     """
@@ -87,7 +86,7 @@ class AppendEntries(amp.Command):
     ]
 
 
-class InstallSnapshot(amp.Command):
+class InstallSnapshot(PeerCommand):
     """
     Figure 13, "InstallSnapshot RPC", with the configuration of dissertation 5.1.
 
@@ -110,7 +109,7 @@ class InstallSnapshot(amp.Command):
     response = [(b"term", Count()), (b"next_offset", Count())]
 
 
-class TimeoutNow(amp.Command):
+class TimeoutNow(PeerCommand):
     """
     Dissertation 3.10, "TimeoutNow request".
     """
@@ -120,7 +119,7 @@ class TimeoutNow(amp.Command):
     response = [(b"term", Count())]
 
 
-def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
+def arguments_of(request: Request) -> tuple[type[PeerCommand], dict[str, Any]]:
     """
     Return the Command for a request, and its arguments.
     """
