@@ -13,9 +13,13 @@ What the values of arguments look like is told in :mod:`hraftd.peers.arguments`.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Any, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, cast
 
 from twisted.protocols import amp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Box", "PeerCommand", "StrictArgument"]
 
@@ -28,6 +32,12 @@ class Box(amp.AmpBox):
     """
 
     __slots__: list[str] = []
+
+    def __init__(self, content: Mapping[bytes, bytes] = MappingProxyType({})) -> None:
+        """
+        Put these keys and values in.
+        """
+        dict.__init__(self, content)
 
     def serialize(self) -> bytes:
         """

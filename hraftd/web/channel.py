@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
 
+from hraftd.at_once import send_at_once
 from hraftd.web.answers import Refusal, refuse, send, unexpected
-from hraftd.web.at_once import send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable

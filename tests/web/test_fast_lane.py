@@ -24,8 +24,8 @@ from hraftd.web.channel import LINGER, Request
 from hraftd.web.fast_lane import MAX_KNOWN, MAX_KNOWN_BYTES
 from hraftd.web.site import CLOSE_SECONDS, TIMEOUT, HttpSite
 from tests.servers import Group, member, set_command
+from tests.test_at_once import Line
 from tests.web import OneNode, ScriptedServer, received
-from tests.web.test_at_once import Line
 from tests.web.test_channel import GET, SET, STATUS, Wire, post
 
 

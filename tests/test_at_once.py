@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import StringTransport
 
-from hraftd.web.at_once import send_at_once
+from hraftd.at_once import send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
