@@ -187,7 +187,6 @@ class Channel(http.HTTPChannel):
             or self._handlingRequest
             or self.paused
             or self._buffer
-            or not self.persistent
             or self._closing is not None
         ):
             data = self.lane.serve(self, data)
@@ -197,9 +196,6 @@ class Channel(http.HTTPChannel):
             self._request_begun = True
             http.HTTPChannel.resetTimeout(self)
         http.HTTPChannel.dataReceived(self, data)
-        if self._buffer and not self.paused:
-            # Behind a request that is answered another one has begun.
-            self._request_begun = True
 
     def lineReceived(self, line: bytes) -> object:
         """

@@ -22,6 +22,7 @@ from hraftd.reads import ReadLevel
 from hraftd.snapshots import SnapshotPolicy
 from hraftd.web.channel import LINGER, Request
 from hraftd.web.fast_lane import MAX_KNOWN, MAX_KNOWN_BYTES
+from hraftd.web.keys import pair_as_json
 from hraftd.web.site import CLOSE_SECONDS, TIMEOUT, HttpSite
 from tests.servers import Group, member, set_command
 from tests.test_at_once import Line
@@ -553,3 +554,14 @@ def test_known_answers_are_bounded() -> None:
     visitor.ask(GET)
     assert len(lane._known) == 5
     assert visitor.seen == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["", "bar", '"\\', "\n\x00\x7f", "é\u2028\U0001f600", "</"]
+)
+def test_pair_as_json(text: str) -> None:
+    """
+    The body of a read, in both lanes, is the JSON that anybody would write.
+    """
+    expected = json.dumps({text: text}, ensure_ascii=False).encode()
+    assert pair_as_json(text, text) == expected

@@ -327,6 +327,7 @@ IN_DISGUISE = [
     Step(b"GET /key/foo HTTP/1.1\r\nHost: x\r\n", 1),
     Step(get(b"foo"), 1),
 ]
+HALF_A_LINE = [Step(OTHERS[0] + b"X", 1), Step(get(b"foo"), 1)]
 #: An empty line is let pass before a request, but only one.
 BLANK_LINES = [Step(OTHERS[0] + b"\r\n", 1), Step(get(b"foo"), 1), Step(b"\r\n", 1)]
 
@@ -341,12 +342,35 @@ def compare_for_any_bytes(pair: Callable[[], tuple[Node, Node]], examples: int) 
     @example(ONE_BY_ONE)
     @example(AT_ONCE)
     @example(IN_DISGUISE)
+    @example(HALF_A_LINE)
     @example([*BLANK_LINES, *ONE_BY_ONE])
     @settings(max_examples=examples, deadline=None, derandomize=True)
     def converse(steps: list[Step]) -> None:
         compare(*pair(), steps)
 
     converse()
+
+
+ALONE = [
+    *(get(key) for key in KEYS),
+    *(get(b"foo", query) for query in QUERIES),
+    *(get(b"foo", headers=[*PLAIN, header]) for header in HEADERS),
+    *(get(b"foo", headers=[header]) for header in HEADERS),
+    *(post(body) for body in BODIES),
+    *(post(BODIES[0], query) for query in QUERIES),
+    *(post(BODIES[0], headers=[*PLAIN, header]) for header in HEADERS),
+    *OTHERS,
+]
+
+
+def test_each_request_alone() -> None:
+    """
+    Each request of which the conversations are made is answered the same, twice.
+    """
+    script = SCRIPTS["applied"]
+    for request in ALONE:
+        pair = Stage(script, fast_lane=True), Stage(script, fast_lane=False)
+        compare(*pair, [Step(request, 2), Step(request, 2), Step(get(b"foo"), 2)])
 
 
 @pytest.mark.parametrize(
