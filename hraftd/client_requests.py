@@ -274,13 +274,17 @@ class ClientRequests:
             command = Stamped(0, command)
         encoded = encode_command(command)
         wanted = on_follower or self._on_follower
-        seconds = self._write_timeout
-        written: Deferred[WriteOutcome] = self._at_leader(
-            lambda: self._server.propose(encoded),
-            ClientRequest(encoded),
-            wanted,
-            seconds,
-        ).addCallback(_written)
+        # In few steps, as it comes with every write.
+        done: Deferred[Applied]
+        if wanted is OnFollower.FORWARD:
+            done = self._forwarding.at_leader(
+                lambda: self._server.propose(encoded),
+                ClientRequest(encoded),
+                self._write_timeout,
+            )
+        else:
+            done = self._server.propose(encoded)
+        written: Deferred[WriteOutcome] = done.addCallback(_written)
         written.addErrback(not_done, self._server.server_id, wanted)
         return self._write_deadline.wait(written, self._write_unknown)
 
@@ -366,28 +370,19 @@ class ClientRequests:
             return succeed(NO_MEMBER)
         wanted = on_follower or self._on_follower
         seconds = self._change_timeout
-        pending: Deferred[_Made | Declined] = (
-            self._at_leader(here, request, wanted, seconds)
-            .addCallback(made)
-            .addErrback(change_declined, self._server.server_id, wanted)
+        done: Deferred[int] = (
+            self._forwarding.at_leader(here, request, seconds)
+            if wanted is OnFollower.FORWARD
+            else here()
         )
+        pending: Deferred[_Made | Declined] = done.addCallback(made)
+        pending.addErrback(change_declined, self._server.server_id, wanted)
         return within(
             self._clock,
             seconds,
             pending,
             Unknown(f"after {seconds:g} seconds {too_late}"),
         )
-
-    def _at_leader(
-        self,
-        here: Callable[[], Deferred[_Done]],
-        request: LeaderRequest,
-        on_follower: OnFollower,
-        seconds: float,
-    ) -> Deferred[_Done]:
-        if on_follower is OnFollower.FORWARD:
-            return self._forwarding.at_leader(here, request, seconds)
-        return here()
 
 
 def _written(applied: Applied) -> WriteOutcome:

@@ -59,6 +59,10 @@ _log = Logger()
 PHRASES = {421: b"Misdirected Request"}
 
 
+#: Made once: json.dumps makes another encoder each time.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
 class Refusal(Exception):
     """
     A request that is answered with an error.
@@ -105,8 +109,7 @@ def answer(request: Reply, code: int, content: Mapping[str, object]) -> bytes:
     """
     Set status and headers, and return the body, which is still to be written.
     """
-    body = json.dumps(content, ensure_ascii=False).encode("utf-8")
-    return json_answer(request, code, body)
+    return json_answer(request, code, _encode(content).encode("utf-8"))
 
 
 def json_answer(request: Reply, code: int, body: bytes) -> bytes:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from hraftd.kv.commands import Once
 from hraftd.outcomes import Applied, Read
 from hraftd.web.answers import (
-    answer,
     json_answer,
     not_done,
     not_modified,
@@ -126,7 +125,7 @@ class Keys:
         """
 
         def applied(outcome: Applied) -> bytes:
-            return answer(reply, 200, {"index": outcome.index})
+            return json_answer(reply, 200, b'{"index": %d}' % outcome.index)
 
         return self.write(reply, command, applied, on_follower, token)
 
