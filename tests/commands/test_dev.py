@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hraftd.closed_pipe import BROKEN_PIPE
-from hraftd.commands.endings import FAILED, INTERRUPTED, NOT_SO, USAGE
+from hraftd.commands.endings import FAILED, INTERRUPTED, NOT_SO, UNKNOWN, USAGE
 from hraftd.dev.cluster import STOPPED
 
 from .real import DEADLINE, ROOT, Process, command, free_base, run, until
@@ -171,6 +171,66 @@ def test_commands_as_processes(cluster: tuple[Process, str]) -> None:
     done = run("get", *at)
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["set", "on/full", "x"], UNKNOWN),
+        (["backup", "-"], FAILED),
+    ],
+)
+def test_an_output_that_is_full(
+    cluster: tuple[Process, str], words: list[str], status: int
+) -> None:
+    """
+    One line says so, and the status does not say of a write that nothing was changed.
+    """
+    _, address = cluster
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(*words, "--endpoint", address),
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == status
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written: No space left on device" in done.stderr
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [
+        ("0<&-", ["set", "k", "-"], USAGE),
+        ("1>&-", ["set", "k", "x"], 0),
+        ("2>&-", ["get", "no/such"], NOT_SO),
+    ],
+)
+def test_what_was_closed_before(
+    cluster: tuple[Process, str], closed: str, words: list[str], status: int
+) -> None:
+    """
+    Without a standard input nothing is taken for an empty one; without an output
+    nothing is said.
+    """
+    _, address = cluster
+    line = shlex.join(command(*words, "--endpoint", address))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} {closed}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "Traceback" not in done.stderr
 
 
 @needs_signals
