@@ -389,6 +389,9 @@ def _written(applied: Applied) -> WriteOutcome:
     """
     Say what became of a write whose entry was applied.
     """
+    if applied.result is None:
+        # Of nearly all, which set keys.
+        return applied
     result = result_of(applied.result)
     index = applied.index
     if isinstance(result, Done):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
+from twisted.web.http import HTTPChannel
 
 from hraftd.at_once import send_at_once
 from hraftd.web.answers import Refusal, refuse, send, unexpected
@@ -152,7 +153,7 @@ class Request(server.Request):
         return reason
 
 
-class Channel(http.HTTPChannel):
+class Channel(HTTPChannel):
     """
     A connection on which a request has to arrive within the site's timeout.
     """
@@ -175,7 +176,7 @@ class Channel(http.HTTPChannel):
         """
         Begin to wait for a request.
         """
-        http.HTTPChannel.connectionMade(self)
+        HTTPChannel.connectionMade(self)
         self.site.channels.add(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -194,15 +195,15 @@ class Channel(http.HTTPChannel):
                 return
         if not (self._request_begun or self._handlingRequest or self.paused):
             self._request_begun = True
-            http.HTTPChannel.resetTimeout(self)
-        http.HTTPChannel.dataReceived(self, data)
+            HTTPChannel.resetTimeout(self)
+        HTTPChannel.dataReceived(self, data)
 
     def lineReceived(self, line: bytes) -> object:
         """
         Take a line of a request, or an empty one before it.
         """
         self._request_begun = True
-        return http.HTTPChannel.lineReceived(self, line)
+        return HTTPChannel.lineReceived(self, line)
 
     def resetTimeout(self) -> None:
         """
@@ -214,7 +215,7 @@ class Channel(http.HTTPChannel):
         Answer the request that is complete now.
         """
         self._request_begun = False
-        http.HTTPChannel.allContentReceived(self)
+        HTTPChannel.allContentReceived(self)
 
     # A client that does not take its answers gets no more of them, not even to requests
     # that have come in already. twisted.web alone would go on.
@@ -224,13 +225,13 @@ class Channel(http.HTTPChannel):
         Go on behind a request of twisted.web's that was answered.
         """
         self._wait_for_room()
-        http.HTTPChannel.requestDone(self, request)
+        HTTPChannel.requestDone(self, request)
 
     def pauseProducing(self) -> None:
         """
         Take note that there is no more room for answers.
         """
-        http.HTTPChannel.pauseProducing(self)
+        HTTPChannel.pauseProducing(self)
         if not self._handlingRequest:
             self._wait_for_room()
 
@@ -246,7 +247,7 @@ class Channel(http.HTTPChannel):
         """
         Go on when there is room for answers again.
         """
-        http.HTTPChannel.resumeProducing(self)
+        HTTPChannel.resumeProducing(self)
         if self.paused:
             self.paused = False
             came, self._buffer = self._buffer, b""
@@ -270,7 +271,7 @@ class Channel(http.HTTPChannel):
         # What comes in meanwhile twisted.web keeps, and not too much of it, as it does
         # while it waits for an answer of its own.
         self._handlingRequest = True
-        http.HTTPChannel.setRawMode(self)
+        HTTPChannel.setRawMode(self)
 
     def answered(self, answer: bytes) -> None:
         """
@@ -286,7 +287,7 @@ class Channel(http.HTTPChannel):
             return
         if self._waitingForTransport:
             self._wait_for_room()
-        else:
+        elif self._dataBuffer:
             self._networkProducer.resumeProducing()
         if self._dataBuffer:
             came, self._dataBuffer = b"".join(self._dataBuffer), []
@@ -320,7 +321,7 @@ class Channel(http.HTTPChannel):
 
         :param read: whether to read on too, after :meth:`hold`.
         """
-        http.HTTPChannel.resetTimeout(self)
+        HTTPChannel.resetTimeout(self)
         if read and self._is_held:
             self._is_held = False
             self.transport.resumeProducing()
@@ -330,17 +331,17 @@ class Channel(http.HTTPChannel):
         Close the connection when the body has ended, but not much later than now.
         """
         self.persistent = False
-        http.HTTPChannel.setTimeout(self, LINGER)
+        HTTPChannel.setTimeout(self, LINGER)
 
-    def close(self, seconds: float = http.HTTPChannel.abortTimeout) -> None:
+    def close(self, seconds: float = HTTPChannel.abortTimeout) -> None:
         """
         Close the connection when what was answered is sent, or after that time.
         """
-        http.HTTPChannel.setTimeout(self, None)
+        HTTPChannel.setTimeout(self, None)
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self._closing = self.callLater(seconds, self.transport.abortConnection)
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)
 
     def timeoutConnection(self) -> None:
         """
@@ -357,7 +358,7 @@ class Channel(http.HTTPChannel):
         if self._request_begun or self._closing is not None or left <= 0:
             self.close()
         else:
-            http.HTTPChannel.setTimeout(self, left)
+            HTTPChannel.setTimeout(self, left)
             self.timeOut = self.site.idle_seconds
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -368,7 +369,7 @@ class Channel(http.HTTPChannel):
             self._closing.cancel()
         if self._waiting is not None:
             self._waiting.give_up()
-        http.HTTPChannel.connectionLost(self, reason)
+        HTTPChannel.connectionLost(self, reason)
         self.site.channel_lost(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -391,4 +392,4 @@ class Channel(http.HTTPChannel):
                 b"Connection: close\r\n"
                 b"\r\n%b" % (len(body), body)
             )
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)
