@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.defer import succeed
 
-from hraftd.deadlines import Patience, within
+from hraftd.deadlines import Deadline, Patience, within
 from hraftd.errors import SnapshotImpossible, Stopped
 from hraftd.forwarding import Forwarding, OnFollower
 from hraftd.kv.commands import Restore, Stamped, encode_command, needs_time
@@ -94,6 +94,9 @@ class ClientRequests:
     :ivar read_level: the level of a read that does not ask for one.
     :ivar limits: how large a request may be.
     :ivar history: what this node has applied lately.
+    :ivar record: looks up what a key holds in this node's own state, as it is: that is
+        :meth:`read` at the level ``none``, for those who do it all the time. Only while
+        :attr:`has_state`.
     """
 
     def __init__(
@@ -125,6 +128,11 @@ class ClientRequests:
         self._clock = clock
         self._on_follower = on_follower
         self._write_timeout = write_timeout
+        self._write_deadline = Deadline(clock, write_timeout)
+        self._write_unknown = Unknown(
+            f"no answer within {write_timeout:g} seconds; the write may or may not "
+            "happen"
+        )
         self._change_timeout = change_timeout
         self._snapshot_timeout = snapshot_timeout
         patience = Patience(clock, ELECTION_SECONDS)
@@ -133,6 +141,7 @@ class ClientRequests:
         self.read_level = read_level
         self.limits = Limits() if limits is None else limits
         self.history = store.history
+        self.record = store.record
 
     def drain(self, seconds: float) -> Deferred[None]:
         """
@@ -151,6 +160,13 @@ class ClientRequests:
         if self._cannot_read(consistency):
             return succeed(NO_MEMBER)
         return self._reads.read(key, consistency)
+
+    @property
+    def has_state(self) -> bool:
+        """
+        Whether this node's own state is one of a cluster: it has joined one.
+        """
+        return self._server.cluster_id is not None
 
     def page(
         self, prefix: str, after: str | None, limit: int, consistency: Consistency
@@ -177,7 +193,7 @@ class ClientRequests:
         return self._reads.until_fresh(consistency)
 
     def _cannot_read(self, consistency: Consistency) -> bool:
-        return self._server.cluster_id is None or (
+        return not self.has_state or (
             consistency.level in ASSURED and not self._server.is_member
         )
 
@@ -258,22 +274,19 @@ class ClientRequests:
             command = Stamped(0, command)
         encoded = encode_command(command)
         wanted = on_follower or self._on_follower
-        seconds = self._write_timeout
-        written: Deferred[WriteOutcome] = self._at_leader(
-            lambda: self._server.propose(encoded),
-            ClientRequest(encoded),
-            wanted,
-            seconds,
-        ).addCallback(_written)
+        # In few steps, as it comes with every write.
+        done: Deferred[Applied]
+        if wanted is OnFollower.FORWARD:
+            done = self._forwarding.at_leader(
+                lambda: self._server.propose(encoded),
+                ClientRequest(encoded),
+                self._write_timeout,
+            )
+        else:
+            done = self._server.propose(encoded)
+        written: Deferred[WriteOutcome] = done.addCallback(_written)
         written.addErrback(not_done, self._server.server_id, wanted)
-        return within(
-            self._clock,
-            seconds,
-            written,
-            Unknown(
-                f"no answer within {seconds:g} seconds; the write may or may not happen"
-            ),
-        )
+        return self._write_deadline.wait(written, self._write_unknown)
 
     def join(
         self, newcomer: Server, on_follower: OnFollower | None = None
@@ -357,11 +370,13 @@ class ClientRequests:
             return succeed(NO_MEMBER)
         wanted = on_follower or self._on_follower
         seconds = self._change_timeout
-        pending: Deferred[_Made | Declined] = (
-            self._at_leader(here, request, wanted, seconds)
-            .addCallback(made)
-            .addErrback(change_declined, self._server.server_id, wanted)
+        done: Deferred[int] = (
+            self._forwarding.at_leader(here, request, seconds)
+            if wanted is OnFollower.FORWARD
+            else here()
         )
+        pending: Deferred[_Made | Declined] = done.addCallback(made)
+        pending.addErrback(change_declined, self._server.server_id, wanted)
         return within(
             self._clock,
             seconds,
@@ -369,22 +384,14 @@ class ClientRequests:
             Unknown(f"after {seconds:g} seconds {too_late}"),
         )
 
-    def _at_leader(
-        self,
-        here: Callable[[], Deferred[_Done]],
-        request: LeaderRequest,
-        on_follower: OnFollower,
-        seconds: float,
-    ) -> Deferred[_Done]:
-        if on_follower is OnFollower.FORWARD:
-            return self._forwarding.at_leader(here, request, seconds)
-        return here()
-
 
 def _written(applied: Applied) -> WriteOutcome:
     """
     Say what became of a write whose entry was applied.
     """
+    if applied.result is None:
+        # Of nearly all, which set keys.
+        return applied
     result = result_of(applied.result)
     index = applied.index
     if isinstance(result, Done):

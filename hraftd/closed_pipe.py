@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["BROKEN_PIPE", "ending_quietly"]
+__all__ = ["BROKEN_PIPE", "ending_quietly", "leave_unwritten", "means_closed"]
 
 #: The status of such a process: what a shell makes of SIGPIPE, by which programs that
 #: are not written in Python end.
@@ -38,15 +38,24 @@ def ending_quietly() -> Iterator[None]:
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OSError as error:
-        if not _means_closed(error):
+        if not means_closed(error):
             raise
-        # What is still in the buffer would be tried again.
-        with suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave_unwritten()
         raise SystemExit(BROKEN_PIPE) from error
 
 
-def _means_closed(error: OSError) -> bool:
+def leave_unwritten() -> None:
+    """
+    Forget what is still in the buffer, which would be tried again at the end.
+    """
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def means_closed(error: OSError) -> bool:
+    """
+    Tell an output that nobody reads from one that cannot be written.
+    """
     # Windows has no word of its own for it.
     return isinstance(error, BrokenPipeError) or (
         sys.platform == "win32" and error.errno == errno.EINVAL

@@ -7,10 +7,11 @@ node that runs elsewhere should not wait for that.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from hraftd.closed_pipe import ending_quietly
-from hraftd.commands.names import COMMANDS
+from hraftd.commands.names import COMMANDS, meant_by
 
 __all__ = ["main"]
 
@@ -19,7 +20,8 @@ def main() -> None:
     """
     Run a command for people, or a node, or recover one.
 
-    A node's data directory that is named like a command is written ``./get``.
+    A node's data directory that is named like a command is written ``./get``. One that
+    is there already may be named almost like one.
     """
     with ending_quietly():
         match sys.argv[1:]:
@@ -27,6 +29,11 @@ def main() -> None:
                 from hraftd.commands.process import run_command
 
                 sys.exit(run_command(name, arguments))
+            case [word] if (command := meant_by(word)) and not os.path.exists(word):
+                sys.exit(
+                    f"hraftd: {word!r} is no command; did you mean {command}? For a "
+                    f"node with a data directory of that name, type ./{word}"
+                )
             case _:
                 from hraftd.cli import main as node
 

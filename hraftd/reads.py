@@ -19,7 +19,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
-from hraftd.deadlines import within
+from hraftd.deadlines import Deadline
 from hraftd.errors import LeadershipLost, NotReached, Overloaded, Stopped
 from hraftd.leader_requests import Assurance
 from hraftd.outcomes import Listed, Read, Unavailable
@@ -109,8 +109,11 @@ class Reads:
         """
         self._server = server
         self._store = store
-        self._clock = clock
-        self._seconds = seconds
+        self._deadline = Deadline(clock, seconds)
+        self._unassured = Unavailable(
+            f"no leader has assured within {seconds:g} seconds that this node's state "
+            "is fresh"
+        )
         self._patience = patience
 
     def read(self, key: str, consistency: Consistency) -> Deferred[ReadOutcome]:
@@ -166,14 +169,8 @@ class Reads:
         barrier = self._patience.insist(
             lambda: self._server.read_barrier(assurance), *_WORTH_ANOTHER
         )
-        return within(
-            self._clock,
-            self._seconds,
-            barrier.addCallbacks(assured, self._without_assurance),
-            Unavailable(
-                f"no leader has assured within {self._seconds:g} seconds that this "
-                "node's state is fresh"
-            ),
+        return self._deadline.wait(
+            barrier.addCallbacks(assured, self._without_assurance), self._unassured
         )
 
     def _assurance(self, level: ReadLevel) -> Assurance | None:

@@ -7,6 +7,7 @@ The options themselves are in :mod:`hraftd.options`.
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,12 @@ __all__ = ["Options", "makeService"]
 
 _log = Logger()
 
+#: When garbage is looked for, see :func:`gc.set_threshold`. A hundred requests that
+#: wait have more objects than Python's own first threshold allows, so that one would
+#: have it look all the time, an eighth of the processor's, and find nothing: requests
+#: leave no cycles behind.
+GC_THRESHOLDS = (50_000, 20, 100)
+
 
 class _NodeService(Node):
     """
@@ -40,10 +47,13 @@ class _NodeService(Node):
         """
         Start, or end the process.
         """
+        gc.set_threshold(*GC_THRESHOLDS)
         try:
             super().startService()
         except CannotStart as error:
             raise Exit(f"hraftd: {error}") from None
+        # What is there now stays; it need not be looked through again and again.
+        gc.freeze()
         # Twisted puts its own there when it begins to run.
         self._reactor.callWhenRunning(_be_told_once)
 

@@ -59,6 +59,10 @@ REPEATED_FOR = 10.0
 #: An attempt in less than so many seconds is none.
 _SHORTEST_ATTEMPT = 0.02
 
+#: If there was no answer in less than so many seconds, what the node has said or done
+#: before says more.
+_FAIR_ATTEMPT = 0.5
+
 #: How many nodes' reasons are told at most.
 _REASONS = 8
 
@@ -119,6 +123,16 @@ class _Course:
         self.reasons[address] = reason
         if len(self.reasons) > _REASONS:
             del self.reasons[next(iter(self.reasons))]
+
+    def told(self, address: str, error: NotSent | AnswerLost, seconds: float) -> str:
+        """
+        Return what is to be said of a node that has not answered.
+
+        :param seconds: that it had.
+        """
+        if error.is_late and seconds < _FAIR_ATTEMPT:
+            return self.reasons.get(address, str(error))
+        return str(error)
 
     def end(self, reason: str | None = None) -> NoReturn:
         """
@@ -259,12 +273,13 @@ class Attempts:
         except NotSent as error:
             self.endpoints.has_failed(address)
             course.unreached.add(address)
-            course.note(address, str(error))
-            raise _NotNow(str(error), None) from None
+            told = course.told(address, error, share)
+            course.note(address, told)
+            raise _NotNow(told, None) from None
         except AnswerLost as error:
             self.endpoints.has_failed(address)
             course.unreached.add(address)
-            self._doubt(course, address, str(error), now)
+            self._doubt(course, address, course.told(address, error, share), now)
         course.unreached.discard(address)
         match reply.status:
             case status if status in ask.expected and (status == 200 or reply.is_error):

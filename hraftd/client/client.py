@@ -50,7 +50,10 @@ class Client(Keys, Cluster):
         """
         Close it.
         """
-        await self.close()
+        closing = self.close()
+        if kind is not GeneratorExit:
+            await closing
+        # Else nobody goes on with this coroutine, so it cannot wait.
 
     def lock(
         self, name: str, ttl: float, *, holder: str = "", wait: float | None = None

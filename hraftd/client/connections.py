@@ -45,19 +45,34 @@ __all__ = ["AnswerLost", "Connections", "NotSent", "new_pool", "read_whole", "wh
 #: Seconds for a connection to be opened; a machine that is there takes milliseconds.
 CONNECT_SECONDS = 2.0
 
+#: Seconds between attempts at the addresses of one host. As Twisted does that, it also
+#: is what it takes to learn that the last of them has refused; with the 0.3 that are
+#: usual, each node that is down would hold up every request by as much.
+_BETWEEN_ADDRESSES = 0.1
+
 #: How many connections to a node are kept, and the seconds for which they are. A node
 #: closes one itself after a minute.
 KEPT = 8
 KEPT_SECONDS = 30.0
 
 
-class NotSent(Exception):
+class _NoReply(Exception):
     """
-    The node has not been asked. The text says why.
+    There is no answer. The text says why.
+
+    :ivar is_late: whether that is only because the time was over.
+    """
+
+    is_late = False
+
+
+class NotSent(_NoReply):
+    """
+    The node has not been asked.
     """
 
 
-class AnswerLost(Exception):
+class AnswerLost(_NoReply):
     """
     The node may have been asked, and no answer has come that could be understood.
     """
@@ -90,7 +105,15 @@ class _Hosts:
         See :class:`twisted.web.iweb.IAgentEndpointFactory`.
         """
         host = uri.host.decode("ascii")
-        return _Quiet(HostnameEndpoint(self.reactor, host, uri.port, CONNECT_SECONDS))
+        return _Quiet(
+            HostnameEndpoint(
+                self.reactor,
+                host,
+                uri.port,
+                timeout=CONNECT_SECONDS,
+                attemptDelay=_BETWEEN_ADDRESSES,
+            )
+        )
 
 
 def new_pool(reactor: IReactorTime) -> HTTPConnectionPool:
@@ -152,8 +175,10 @@ class Connections:
         pending = Deferred.fromCoroutine(self._whole(client, address, ask, sent))
 
         def too_late() -> Exception:
-            error = NotSent if sent is not None and not sent.was_begun else AnswerLost
-            return error(f"no answer within {seconds:.3g} seconds")
+            kind = NotSent if sent is not None and not sent.was_begun else AnswerLost
+            error = kind(f"no answer within {seconds:.3g} seconds")
+            error.is_late = True
+            return error
 
         return within(self._reactor, seconds, pending, too_late)
 

@@ -286,6 +286,7 @@ class Upload:
         """
         self._read = read
         self._sending: Deferred[None] | None = None
+        self._is_stopped = False
         self._room: Deferred[None] | None = None
         self._is_paused = False
         self.is_complete = False
@@ -301,16 +302,27 @@ class Upload:
 
     def over(self) -> None:
         """
-        Look no more whether anything goes on.
+        Read no more: there is an answer, or there will be none.
+
+        Who answers before all was sent has seen enough, and nobody else ends this.
         """
         self._progress.pause()
+        self.stopProducing()
 
     def startProducing(self, consumer: IConsumer) -> Deferred[None]:
         """
         See :class:`twisted.web.iweb.IBodyProducer`.
         """
-        self._sending = Deferred.fromCoroutine(self._send(consumer))
-        return self._sending
+        sending = self._sending = Deferred.fromCoroutine(self._send(consumer))
+        sent: Deferred[None] = Deferred(lambda _: sending.cancel())
+
+        def ended(result: Any) -> None:
+            # Who has stopped it wants to hear no more of it.
+            if not self._is_stopped:
+                sent.callback(result)
+
+        sending.addBoth(ended)
+        return sent
 
     async def _send(self, consumer: IConsumer) -> None:
         while True:
@@ -350,6 +362,6 @@ class Upload:
         """
         See :class:`twisted.web.iweb.IBodyProducer`.
         """
+        self._is_stopped = True
         if self._sending is not None:
-            self._sending.addErrback(lambda failure: failure.trap(CancelledError))
             self._sending.cancel()

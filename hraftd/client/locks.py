@@ -20,10 +20,11 @@ next is chance.
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, fail
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
@@ -60,12 +61,26 @@ SHORTEST_TTL = 1.0
 #: Seconds between two renewals of which the first has failed.
 PAUSE = 0.05
 
+#: How it may end to give a lock back, while nobody waits for that.
+_NOT_GIVEN = (HraftdError, CancelledError)
+
 
 def holder_in(value: str) -> str:
     """
     Return who holds a lock, out of what its key holds.
     """
     return value.partition(" ")[2]
+
+
+def _abandon(work: Awaitable[Any]) -> None:
+    """
+    Leave undone what has not begun; cancel what has.
+    """
+    if isinstance(work, Deferred):
+        work.addErrback(lambda _: None)
+        work.cancel()
+    elif isinstance(work, Coroutine):
+        work.close()
 
 
 class Lock:
@@ -163,12 +178,17 @@ class Lock:
         self._stop_keeping()
         if lost is None:
             self._end("given back", None)
+            giving = self._client.transact(
+                [self.condition],
+                [Delete(self.name)],
+                timeout=min(self._timeout, self._ttl),
+            )
+            if kind is GeneratorExit:
+                # Nobody goes on with this coroutine, so it cannot wait.
+                giving.addErrback(lambda failure: failure.trap(*_NOT_GIVEN))
+                return
             try:
-                await self._client.transact(
-                    [self.condition],
-                    [Delete(self.name)],
-                    timeout=min(self._timeout, self._ttl),
-                )
+                await giving
             except HraftdError:
                 # What was to be done under it is done; the key will expire.
                 return
@@ -222,8 +242,14 @@ class Lock:
 
         :param work: a coroutine or a Deferred.
         :return: fires as that does; fails with :exc:`~hraftd.client.errors.LockLost`
-            if the lock was lost before that was done.
+            if the lock was lost before that was done. If it is lost already, a
+            coroutine is not even begun.
         """
+        loss = self._loss()
+        if loss is not None:
+            # Nothing of it is done, not even what comes before its first wait.
+            _abandon(work)
+            return fail(loss)
         doing: Deferred[_T] = ensureDeferred(work)  # type: ignore[arg-type]
         outcome: Deferred[_T] = Deferred(lambda _: doing.cancel())
         lost = self.lost()

@@ -51,7 +51,9 @@ class Watch:
     Use it as an asynchronous context manager: then it watches from its beginning on,
     and its connection is closed at its end.
 
-    :ivar index: all changes up to this one were told; ``None`` before it is connected.
+    :ivar index: all changes up to this one were told, also all of those that were made
+        together in one transaction; ``None`` before that is known. A program that
+        remembers it can have a later watch go on ``after`` it.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class Watch:
         self._read_page = read_page
         self._prefix = prefix
         self.index = after
+        #: All changes up to this one were told, or are about to be.
+        self._reached = after
         self._resync = resync
         self._patience: float | None = timeout
         self._later_patience = patience
@@ -172,7 +176,16 @@ class Watch:
             if self._is_closed:
                 raise StopAsyncIteration from None
             raise
-        return self._events.popleft()
+        event = self._events.popleft()
+        self._told_all()
+        return event
+
+    def _told_all(self) -> None:
+        """
+        Take note of how far it is, unless it is in the middle of something.
+        """
+        if not self._events and self._listing is None:
+            self.index = self._reached
 
     async def _more(self) -> None:
         """
@@ -193,9 +206,10 @@ class Watch:
         if changes.ready:
             events, index = changes.take()
             self._events.extend(events)
-            if events or index != self.index:
+            if events or index != self._reached:
                 self._no_trouble()
-            self.index = index
+            self._reached = index
+            self._told_all()
         elif changes.failure is not None:
             self._disconnect()
             if isinstance(changes.failure, Compacted):
@@ -223,7 +237,7 @@ class Watch:
 
         def read(page: Page) -> Page:
             if after is None:
-                self.index = page.index
+                self._reached = page.index
                 self._events.append(Event("resync", "", None, page.index))
             return page
 
@@ -234,6 +248,7 @@ class Watch:
             item = await listing.__anext__()
         except StopAsyncIteration:
             self._listing = None
+            self._told_all()
             return
         except Unavailable as error:
             await self._wait(str(error))
@@ -294,7 +309,7 @@ class Watch:
         await deferLater(self._reactor, pause)
 
     async def _connect(self, address: str) -> Changes:
-        after = None if self.index is None else str(self.index)
+        after = None if self._reached is None else str(self._reached)
         ask = Ask(
             Kind.LOCAL,
             "GET",

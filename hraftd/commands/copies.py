@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hraftd.commands.endings import DONE, FAILED, USAGE, Stop
-from hraftd.commands.screen import in_words
+from hraftd.commands.screen import in_words, writing
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -39,13 +39,17 @@ def check_backup(options: Namespace, screen: Screen) -> None:
     :raises Stop: if it cannot go there.
     """
     if options.file == "-":
+        if sys.stdout is None:
+            raise Stop(USAGE, "the standard output is closed; name a file")
         if screen.is_terminal:
             raise Stop(USAGE, "a backup is no text for a terminal; name a file")
         if options.json:
             raise Stop(USAGE, "with --json name a file; - would mix the two up")
         return
     path = Path(options.file)
-    if path.is_dir() or not path.absolute().parent.is_dir():
+    # A device or a pipe would not be written to but replaced, as a name of a file.
+    is_special = path.exists() and not path.is_file()
+    if is_special or not path.absolute().parent.is_dir():
         raise Stop(FAILED, f"{path} is no place for a file; name another one")
     if path.exists() and not options.force:
         raise Stop(FAILED, f"{path} is there; name another file, or take --force")
@@ -58,6 +62,8 @@ def check_restore(options: Namespace, screen: Screen) -> None:
     :raises Stop: if it cannot be read, or is not meant.
     """
     if options.file == "-":
+        if sys.stdin is None:
+            raise Stop(USAGE, "the standard input is closed; name a file")
         if sys.stdin.isatty():
             raise Stop(USAGE, "a terminal is no backup; name a file")
         if not options.yes:
@@ -80,7 +86,7 @@ def _is_agreed(options: Namespace, screen: Screen) -> bool:
         "take their place. Type yes to go on: "
     )
     screen.err.flush()
-    answer = sys.stdin.readline()
+    answer = "" if sys.stdin is None else sys.stdin.readline()
     if not answer.endswith("\n"):
         screen.err.write("\n")
     return answer.strip() == "yes"
@@ -124,8 +130,9 @@ async def backup(client: Client, options: Namespace, screen: Screen) -> int:
     Write all keys to a file.
     """
     if options.file == "-":
-        await _download(client, options, screen, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        with writing():
+            await _download(client, options, screen, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
         return DONE
     path = Path(options.file)
     part = path.with_name(path.name + _PART)

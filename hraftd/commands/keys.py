@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from hraftd.client import NotMet
-from hraftd.commands.endings import DONE, FAILED, NOT_SO, Stop
+from hraftd.commands.endings import DONE, FAILED, NOT_SO, USAGE, Stop
 from hraftd.commands.screen import shown
 from hraftd.limits import Limits
 
@@ -33,6 +33,8 @@ def read_value(text: str, stdin: BinaryIO | None = None) -> str:
     """
     if text != "-":
         return text
+    if stdin is None and sys.stdin is None:
+        raise Stop(USAGE, "the standard input is closed")
     limit = Limits().max_body_bytes
     data = (stdin or sys.stdin.buffer).read(limit + 1)
     if len(data) > limit:

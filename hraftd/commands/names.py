@@ -4,7 +4,7 @@ Which commands there are, each with what it does in half a sentence.
 
 from __future__ import annotations
 
-__all__ = ["CHANGES", "COMMANDS"]
+__all__ = ["CHANGES", "COMMANDS", "meant_by"]
 
 COMMANDS = {
     "get": "show what a key holds",
@@ -23,3 +23,15 @@ COMMANDS = {
 
 #: Those that change something.
 CHANGES = frozenset(("set", "delete", "remove", "transfer", "restore"))
+
+
+def meant_by(word: str) -> str | None:
+    """
+    Return the command that somebody may have meant who typed almost its name.
+    """
+    if not word.isalpha():
+        return None
+    from difflib import get_close_matches
+
+    found = get_close_matches(word, COMMANDS, n=1, cutoff=0.75)
+    return found[0] if found and found[0] != word else None

@@ -32,7 +32,7 @@ exit status:
   1 refused or failed              5 no node reached, or no leader now: try again
   2 the command line is wrong    130 interrupted
   3 no such key, or the condition does not hold
-In all cases but 0, 4 and 130 nothing was changed.
+In all cases but 0, 4, 130 and 141 (a closed pipe) nothing was changed.
 """
 
 _ENDINGS_OF_DEV = """\

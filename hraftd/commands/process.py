@@ -12,11 +12,12 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.python.failure import Failure
 
 from hraftd.clock import use_monotonic_time
-from hraftd.commands.endings import DONE, INTERRUPTED, Stop
+from hraftd.closed_pipe import leave_unwritten
+from hraftd.commands.endings import DONE, FAILED, INTERRUPTED, UNKNOWN, Stop
 from hraftd.commands.names import CHANGES
 from hraftd.commands.parsing import read_options
 from hraftd.commands.running import perform, prepare
-from hraftd.commands.screen import Screen
+from hraftd.commands.screen import NotWritten, Screen
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -44,6 +45,14 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
         if stop.line:
             screen.error(f"hraftd {name}: {stop.line}")
         return stop.status
+    except NotWritten as error:
+        leave_unwritten()
+        reason = f"the output cannot be written: {error.strerror}"
+        if name in CHANGES:
+            screen.error(f"hraftd {name}: it is done, but {reason}")
+            return UNKNOWN
+        screen.error(f"hraftd {name}: {reason}")
+        return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
 

@@ -6,13 +6,17 @@ included. Nothing is shown but what can be printed; the rest becomes an escape. 
 ``hraftd get`` in a pipe are exact.
 
 A reader that goes away, as ``head`` does, is a :exc:`BrokenPipeError` to whoever
-writes; :mod:`hraftd.closed_pipe` ends the process then.
+writes; :mod:`hraftd.closed_pipe` ends the process then. Where the output cannot be
+written for another reason, as on a full disk, that is :exc:`NotWritten`.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from attrs import define, field
@@ -21,10 +25,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hraftd.closed_pipe import means_closed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Screen", "in_words", "shown"]
+__all__ = ["NotWritten", "Screen", "in_words", "shown", "writing"]
 
 #: Characters of a cell that any terminal could show.
 _LONGEST_CELL = 1_000
@@ -57,6 +63,28 @@ def in_words(keys: object) -> str:
     return f"{keys} key" if keys == 1 else f"{keys} keys"
 
 
+class NotWritten(OSError):
+    """
+    The output cannot be written.
+    """
+
+
+@contextmanager
+def writing() -> Iterator[None]:
+    """
+    Write to the standard output.
+
+    :raises NotWritten: if that does not work.
+    :raises BrokenPipeError: if nobody reads it any more.
+    """
+    try:
+        yield
+    except OSError as error:
+        if means_closed(error):
+            raise
+        raise NotWritten(error.errno, error.strerror) from error
+
+
 class _Console(Console):
     """
     A console that leaves it to others what a closed pipe means.
@@ -70,11 +98,16 @@ class _Console(Console):
 
 
 def _standard_output() -> TextIO:
-    return sys.stdout
+    return sys.stdout or _nowhere()
 
 
 def _standard_error() -> TextIO:
-    return sys.stderr
+    return sys.stderr or _nowhere()
+
+
+def _nowhere() -> TextIO:
+    # In place of one that was closed before the process began.
+    return Path(os.devnull).open("w", encoding="utf-8")
 
 
 @define
@@ -114,8 +147,9 @@ class Screen:
         """
         Write a line for people.
         """
-        self.out.write(f"{shown(text)}\n")
-        self.out.flush()
+        with writing():
+            self.out.write(f"{shown(text)}\n")
+            self.out.flush()
 
     def error(self, text: str) -> None:
         """
@@ -130,12 +164,13 @@ class Screen:
         """
         # A test's output has no bytes below.
         bytes_below = getattr(self.out, "buffer", None)
-        if bytes_below is None:
-            self.out.write(data)
-        else:
+        with writing():
+            if bytes_below is None:
+                self.out.write(data)
+            else:
+                self.out.flush()
+                bytes_below.write(data.encode())
             self.out.flush()
-            bytes_below.write(data.encode())
-        self.out.flush()
 
     def json(self, document: object) -> None:
         """
@@ -159,20 +194,22 @@ class Screen:
         cells = [
             ["-" if cell is None else shown(str(cell)) for cell in row] for row in rows
         ]
-        if self.is_terminal:
-            fitted = _fitted(columns, cells, marked, self._console.width)
-            self._console.print(fitted)
-        else:
-            self.out.writelines(_plain(columns, cells))
-        self.out.flush()
+        with writing():
+            if self.is_terminal:
+                fitted = _fitted(columns, cells, marked, self._console.width)
+                self._console.print(fitted)
+            else:
+                self.out.writelines(_plain(columns, cells))
+            self.out.flush()
 
     def prefixed(self, prefix: str, style: str, text: str) -> None:
         """
         Write a line that somebody else has said, with a coloured name before it.
         """
         line = Text.assemble((prefix, style), shown(text, keep="\t"))
-        self._console.print(line, soft_wrap=True)
-        self.out.flush()
+        with writing():
+            self._console.print(line, soft_wrap=True)
+            self.out.flush()
 
 
 def _fitted(

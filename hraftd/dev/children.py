@@ -10,10 +10,13 @@ stopped the terminal, lines are left out: no node ever waits for its log to be r
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from queue import Empty, Full, Queue
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +25,27 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Child", "Ended", "Event", "Events", "Said", "how_it_ended"]
+__all__ = ["Child", "Ended", "Event", "Events", "Said", "as_typed", "how_it_ended"]
 
 #: Lines that wait to be written.
 _LINES = 1_000
 
 #: Bytes of a line; a longer one becomes several.
 _LINE_BYTES = 8_192
+
+
+def as_typed() -> str:
+    """
+    Return how this program is called in another terminal, in whatever directory.
+    """
+    found = shutil.which("hraftd")
+    program = Path(sys.executable).parent / "hraftd"
+    if program.is_file() and (found is None or not program.samefile(found)):
+        # In an environment that is not activated, there at least.
+        return shlex.quote(str(program))
+    if found is not None:
+        return "hraftd"
+    return f"{shlex.quote(sys.executable)} -m hraftd"
 
 
 @frozen

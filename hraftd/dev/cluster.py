@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, assert_never
 from attrs import define, field
 
 from hraftd.commands.endings import DONE, FAILED, Stop
-from hraftd.dev.children import Child, Ended, Event, Events, Said, how_it_ended
+from hraftd.dev.children import (
+    Child,
+    Ended,
+    Event,
+    Events,
+    Said,
+    as_typed,
+    how_it_ended,
+)
 from hraftd.dev.plan import choose
 
 if TYPE_CHECKING:
@@ -65,7 +73,8 @@ def run(wanted: Wanted, screen: Screen) -> int:
 
 def _directory(wanted: Wanted) -> AbstractContextManager[str]:
     if wanted.data_dir is not None:
-        return nullcontext(str(wanted.data_dir))
+        # What is printed is typed elsewhere.
+        return nullcontext(str(wanted.data_dir.resolve()))
     # On Windows a file may be open for a moment longer than its process.
     return tempfile.TemporaryDirectory(prefix="hraftd-dev-", ignore_cleanup_errors=True)
 
@@ -242,6 +251,7 @@ class Cluster:
         """
         first, *others = self.plan.places()
         other = next((place for place in others if place != leader), first)
+        hraftd = as_typed()
         endpoint = "" if first.http_port == 11_000 else f" --endpoint {first.http}"
         lines = [
             "",
@@ -257,14 +267,15 @@ class Cluster:
             "",
             f"    curl -XPUT {leader.http}/key/greeting -d hello",
             f"    curl {other.http}/key/greeting",
-            f"    curl {other.http}/key/greeting?level=linearizable",
-            f"    hraftd list{endpoint}",
-            f"    hraftd status{endpoint}",
+            # Quoted, since some shells take a question mark for a pattern.
+            f'    curl "{other.http}/key/greeting?level=linearizable"',
+            f"    {hraftd} list{endpoint}",
+            f"    {hraftd} status{endpoint}",
             "",
             "Kill one of the processes, and see what the others do. To start it again,",
             "in a terminal of its own, here for the leader:",
             "",
-            "    hraftd " + shlex.join(leader.arguments(self.directory, first)),
+            f"    {hraftd} {shlex.join(leader.arguments(self.directory, first))}",
             "",
             f"The data is in {self.directory}"
             + (", and stays there." if self.is_kept else " until it stops."),

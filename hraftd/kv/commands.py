@@ -297,7 +297,10 @@ def decode_command(data: bytes) -> Command:
     command: Command
     try:
         kind = data[:1]
-        if kind == _STAMP:
+        if kind == _SET:
+            # What nearly all are.
+            command, end = _read_set(data, 1)
+        elif kind == _STAMP:
             now, position = _read_milliseconds(data, 1)
             inner, end = _read_in_envelope(data, position)
             command = Stamped(now, inner)

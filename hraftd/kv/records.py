@@ -10,7 +10,15 @@ from __future__ import annotations
 
 from attrs import frozen
 
-__all__ = ["INDEX_BYTES", "Listing", "Versioned", "index_in", "record_of", "versioned"]
+__all__ = [
+    "INDEX_BYTES",
+    "Listing",
+    "Versioned",
+    "index_and_value",
+    "index_in",
+    "record_of",
+    "versioned",
+]
 
 #: Bytes of a record before the value.
 INDEX_BYTES = 8
@@ -52,8 +60,19 @@ def index_in(record: bytes) -> int:
     return int.from_bytes(record[:INDEX_BYTES], "big")
 
 
+def index_and_value(record: bytes) -> tuple[int, str]:
+    """
+    Return both, without an object for them.
+    """
+    return (
+        int.from_bytes(record[:INDEX_BYTES], "big"),
+        record[INDEX_BYTES:].decode(),
+    )
+
+
 def versioned(record: bytes) -> Versioned:
     """
     Return what a record says.
     """
-    return Versioned(record[INDEX_BYTES:].decode(), index_in(record))
+    index, value = index_and_value(record)
+    return Versioned(value, index)

@@ -153,6 +153,12 @@ class KeyValueStore:
         record = self._records.get(key)
         return None if record is None else versioned(record)
 
+    def record(self, key: str) -> bytes | None:
+        """
+        Return the same as a record, see :mod:`hraftd.kv.records`.
+        """
+        return self._records.get(key)
+
     def page(self, prefix: str, after: str | None, limit: int) -> Listing:
         """
         Return a page of the keys in their order.
@@ -183,6 +189,11 @@ class KeyValueStore:
         self._let_go()
         self._restores.drop_stale(index)
         match decode_command(command):
+            case Set(pairs, None):
+                # What _carry_out would do; here since nearly all commands are that.
+                for key, value in pairs:
+                    self._put(index, key, record_of(index, value), None)
+                return None
             case Once(token, write):
                 return plain(self._carry_out_once(index, token, write, command))
             case Restore() as restore:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.protocols import amp
 
 from hraftd.addresses import parse_address
+from hraftd.peers.schema import StrictArgument
 from hraftd.raft.configuration import check_server_id
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ __all__ = [
     "Name",
     "NewServerId",
     "OneOf",
-    "StrictArgument",
 ]
 
 #: The largest term or index; what SQLite can store.
@@ -44,18 +44,6 @@ MAX_NAME = 255
 MAX_PACKED = 31 << 20
 #: Bytes of the digest that names a snapshot.
 DIGEST_BYTES = 32
-
-
-class StrictArgument(amp.Argument):
-    """
-    An argument that reads only what it would write itself.
-    """
-
-    def __init__(self, *, optional: bool = False) -> None:
-        """
-        Describe an argument, which may be left out if it is optional.
-        """
-        amp.Argument.__init__(self, optional)
 
 
 class Count(StrictArgument):

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import ISystemHandle, ITCPTransport
 from twisted.internet.protocol import connectionDone
-from twisted.protocols.amp import MAX_VALUE_LENGTH, BinaryBoxProtocol
+from twisted.protocols.amp import MAX_KEY_LENGTH, AmpBox, BinaryBoxProtocol
+
+from hraftd.at_once import send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +82,10 @@ class BoxStream(BinaryBoxProtocol):
     limit = MAX_FIRST_BOX
     box_size = 0
 
+    #: What has come in and is not a whole key and value, and the box in progress.
+    _unread = b""
+    _box: AmpBox
+
     _is_producer = False
     _congested = False
     _unanswered = 0
@@ -96,6 +102,7 @@ class BoxStream(BinaryBoxProtocol):
         """
         BinaryBoxProtocol.__init__(self, receiver)
         self._malformed = malformed
+        self._box = AmpBox()
 
     def connectionMade(self) -> None:
         """
@@ -107,45 +114,61 @@ class BoxStream(BinaryBoxProtocol):
             if ISystemHandle.providedBy(self.transport):
                 _notice_silence(self.transport)
 
+    def sendBox(self, box: AmpBox) -> None:
+        """
+        Send a box, at once if there is room for it.
+        """
+        send_at_once(self.transport, box.serialize())
+
     def dataReceived(self, data: bytes) -> None:
         """
-        Take bytes off the connection, unless it is as good as closed.
-        """
-        if not self._over:
-            BinaryBoxProtocol.dataReceived(self, data)
+        Hand on each box that is complete, unless the connection is as good as closed.
 
-    def proto_key(self, string: bytes) -> str:
+        Twisted's way calls several methods for each key and each value; there are a
+        dozen of them in a box.
         """
-        Count a key, or hand on the box that an empty one ends.
-        """
-        if string:
-            self.box_size += len(string) + PAIR_COST
-            state: str = BinaryBoxProtocol.proto_key(self, string)
-            # A value that does not fit is refused at its length, not at its end.
-            self.MAX_LENGTH = min(MAX_VALUE_LENGTH, max(0, self.limit - self.box_size))
-            return state
-        state = BinaryBoxProtocol.proto_key(self, string)
-        self.box_size = 0
-        return state
+        self._unread += data
+        while not (self.paused or self._over) and self._read_pairs():
+            box, self._box = self._box, AmpBox()
+            self.boxReceiver.ampBoxReceived(box)
+            self.box_size = 0
 
-    def proto_value(self, string: bytes) -> str:
+    def _read_pairs(self) -> bool:
         """
-        Count a value.
-        """
-        self.box_size += len(string)
-        if self.box_size > self.limit:
-            self._too_large()
-        state: str = BinaryBoxProtocol.proto_value(self, string)
-        return state
+        Read keys and values, and return whether that was the last one of a box.
 
-    def lengthLimitExceeded(self, length: int) -> None:
+        A value that does not fit is refused at its length, not at its end.
         """
-        Give up on a length that no box has.
-        """
-        if self.state == "value":
-            self._too_large()
-        else:
-            self._malformed("sent bytes that are no AMP")
+        data, box = self._unread, self._box
+        position, end = 0, len(data)
+        is_complete = False
+        while position + 2 <= end:
+            key_at = position + 2
+            key_length = data[position] << 8 | data[position + 1]
+            if key_length == 0:
+                position = key_at
+                is_complete = True
+                break
+            if key_length > MAX_KEY_LENGTH:
+                self._malformed("sent bytes that are no AMP")
+                break
+            key_end = key_at + key_length
+            value_at = key_end + 2
+            if value_at > end:
+                break
+            length = data[key_end] << 8 | data[key_end + 1]
+            value_end = value_at + length
+            cost = key_length + PAIR_COST + length
+            if self.box_size + cost > self.limit:
+                self._too_large()
+                break
+            if value_end > end:
+                break
+            box[data[key_at:key_end]] = data[value_at:value_end]
+            self.box_size += cost
+            position = value_end
+        self._unread = data[position:]
+        return is_complete
 
     def _too_large(self) -> None:
         self._malformed(f"sent a box of more than {self.limit} bytes")
@@ -163,6 +186,7 @@ class BoxStream(BinaryBoxProtocol):
         Forget what was read but not passed on.
         """
         self._over = True
+        self._unread, self._box = b"", AmpBox()
         BinaryBoxProtocol.connectionLost(self, reason)
 
     def limit_unanswered(self) -> None:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from twisted.protocols import amp
-
 from hraftd import leader_requests
 from hraftd.codec import CodecError, decode_configuration, encode_configuration
 from hraftd.errors import (
@@ -37,6 +35,7 @@ from hraftd.peers.arguments import (
     NewServerId,
     OneOf,
 )
+from hraftd.peers.schema import PeerCommand
 from hraftd.plain_values import PlainValue, decode_value, encode_value
 from hraftd.proposals import Applied
 from hraftd.raft.configuration import (
@@ -104,7 +103,7 @@ _CODES: dict[type[Exception], bytes] = {
 DECLINED: tuple[type[Exception], ...] = (NotLeader, *_CODES)
 
 
-class ClientRequest(amp.Command):
+class ClientRequest(PeerCommand):
     """
     Dissertation figure 6.1, "ClientRequest RPC".
 
@@ -119,7 +118,7 @@ class ClientRequest(amp.Command):
     errors = _CODES
 
 
-class ReadIndex(amp.Command):
+class ReadIndex(PeerCommand):
     """
     Dissertation 6.4: the index that a read must wait for.
     """
@@ -130,7 +129,7 @@ class ReadIndex(amp.Command):
     errors = _CODES
 
 
-class AddServer(amp.Command):
+class AddServer(PeerCommand):
     """
     Dissertation figure 4.1, "AddServer RPC".
     """
@@ -146,7 +145,7 @@ class AddServer(amp.Command):
     errors = _CODES
 
 
-class RemoveServer(amp.Command):
+class RemoveServer(PeerCommand):
     """
     Dissertation figure 4.1, "RemoveServer RPC".
     """
@@ -157,7 +156,7 @@ class RemoveServer(amp.Command):
     errors = _CODES
 
 
-class TransferLeadership(amp.Command):
+class TransferLeadership(PeerCommand):
     """
     Dissertation 3.10: what makes a leader send TimeoutNow.
     """
@@ -168,7 +167,7 @@ class TransferLeadership(amp.Command):
     errors = _CODES
 
 
-def asked_for(request: LeaderRequest) -> tuple[type[amp.Command], dict[str, Any]]:
+def asked_for(request: LeaderRequest) -> tuple[type[PeerCommand], dict[str, Any]]:
     """
     Return the Command for a request, and its arguments.
 

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from twisted.protocols import amp
-
 from hraftd.codec import (
     decode_configuration,
     encode_configuration,
@@ -23,11 +21,12 @@ from hraftd.codec import (
     unpack_entries,
 )
 from hraftd.peers.arguments import MAX_PACKED, Count, Digest, Flag, LongBytes, Name
+from hraftd.peers.schema import PeerCommand
 from hraftd.raft import messages
 from hraftd.raft.errors import ProtocolViolation
 
 if TYPE_CHECKING:
-    from hraftd.raft.messages import Request, Response
+    from hraftd.raft.messages import Entry, Request, Response
 
 __all__ = [
     "MAX_CONFIGURATION",
@@ -48,7 +47,7 @@ __all__ = [
 MAX_CONFIGURATION = 512 << 10
 
 
-class RequestVote(amp.Command):
+class RequestVote(PeerCommand):
     """
     Figure 2, "RequestVote RPC".
     """
@@ -65,7 +64,7 @@ class RequestVote(amp.Command):
     response = [(b"term", Count()), (b"vote_granted", Flag())]
 
 
-class AppendEntries(amp.Command):
+class AppendEntries(PeerCommand):
     """
     Figure 2, "AppendEntries RPC", with the conflict that the end of 5.3 describes.
     """
@@ -87,7 +86,7 @@ class AppendEntries(amp.Command):
     ]
 
 
-class InstallSnapshot(amp.Command):
+class InstallSnapshot(PeerCommand):
     """
     Figure 13, "InstallSnapshot RPC", with the configuration of dissertation 5.1.
 
@@ -110,7 +109,7 @@ class InstallSnapshot(amp.Command):
     response = [(b"term", Count()), (b"next_offset", Count())]
 
 
-class TimeoutNow(amp.Command):
+class TimeoutNow(PeerCommand):
     """
     Dissertation 3.10, "TimeoutNow request".
     """
@@ -120,7 +119,7 @@ class TimeoutNow(amp.Command):
     response = [(b"term", Count())]
 
 
-def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
+def arguments_of(request: Request) -> tuple[type[PeerCommand], dict[str, Any]]:
     """
     Return the Command for a request, and its arguments.
     """
@@ -140,7 +139,7 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
                 "leader_id": request.leader_id,
                 "prev_log_index": request.prev_log_index,
                 "prev_log_term": request.prev_log_term,
-                "entries": pack_entries(request.entries),
+                "entries": _packed(request.entries),
                 "leader_commit": request.leader_commit,
             }
         case messages.InstallSnapshot(snapshot=snapshot, piece=piece):
@@ -160,6 +159,22 @@ def arguments_of(request: Request) -> tuple[type[amp.Command], dict[str, Any]]:
             return TimeoutNow, {"term": request.term, "leader_id": request.leader_id}
         case _:
             assert_never(request)
+
+
+class _Latest:
+    """
+    The entries that were written last: each follower is sent the same ones.
+    """
+
+    entries: tuple[Entry, ...] = ()
+    packed = pack_entries(())
+
+
+def _packed(entries: tuple[Entry, ...]) -> bytes:
+    if entries is not _Latest.entries:
+        _Latest.packed = pack_entries(entries)
+        _Latest.entries = entries
+    return _Latest.packed
 
 
 def read_request_vote(**arguments: Any) -> messages.RequestVote:

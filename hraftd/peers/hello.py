@@ -10,9 +10,9 @@ it is being upgraded.
 from __future__ import annotations
 
 from attrs import frozen
-from twisted.protocols import amp
 
 from hraftd.peers.arguments import Count, Name
+from hraftd.peers.schema import PeerCommand
 
 __all__ = [
     "OLDEST_WIRE_VERSION",
@@ -76,7 +76,7 @@ class Introduction:
     versions: Versions
 
 
-class Hello(amp.Command):
+class Hello(PeerCommand):
     """
     Who calls, whom, and in which language. The first command of a connection.
     """

@@ -158,17 +158,25 @@ class Leader:
         begins_round = server.commit_index >= self.term_start and self.reads.begin(
             server.commit_index
         )
+        batches: dict[int, tuple[Entry, ...]] = {}
         for server_id, progress in self.progress.items():
-            if not self._send_next(server_id, progress) and begins_round:
+            if not self._send_next(server_id, progress, batches) and begins_round:
                 self._send_append(server_id, progress, ())
         if begins_round:
             self._confirm_reads()
         self._hand_over_when_level()
 
-    def _send_next(self, server_id: str, progress: Progress) -> bool:
+    def _send_next(
+        self,
+        server_id: str,
+        progress: Progress,
+        batches: dict[int, tuple[Entry, ...]],
+    ) -> bool:
         """
         Send one follower what it needs next, unless it has not taken the last yet.
 
+        :param batches: what others are sent in this turn, by the first index. Who
+            needs the same is sent the very same, which is written only once then.
         :return: whether anything went out.
         """
         server, log = self._server, self._server.log
@@ -191,7 +199,11 @@ class Leader:
             server.fetches.append(fetch)
             return False
         elif progress.next_index <= log.last_index:
-            entries = log.batch(progress.next_index, server.timing.max_append_bytes)
+            first = progress.next_index
+            entries = batches.get(first)
+            if entries is None:
+                entries = log.batch(first, server.timing.max_append_bytes)
+                batches[first] = entries
             progress.in_flight = self._send_append(server_id, progress, entries)
         elif progress.sent_commit < server.commit_index:
             self._send_append(server_id, progress, ())

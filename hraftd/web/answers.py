@@ -9,7 +9,7 @@ it, and everything else that can go wrong there, into ``{"error": "a sentence"}`
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Protocol, assert_never
 
 from klein import Klein
 from twisted.logger import Logger
@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from hraftd.raft.configuration import Server
 
 __all__ = [
+    "PHRASES",
     "Refusal",
+    "Reply",
     "answer",
     "attach",
+    "json_answer",
     "named",
     "new_app",
     "not_cached",
@@ -53,7 +56,11 @@ __all__ = [
 _log = Logger()
 
 #: Phrases of status codes that twisted.web does not know.
-_PHRASES = {421: b"Misdirected Request"}
+PHRASES = {421: b"Misdirected Request"}
+
+
+#: Made once: json.dumps makes another encoder each time.
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Refusal(Exception):
@@ -70,35 +77,69 @@ class Refusal(Exception):
         self.sentence = sentence
 
 
-def answer(request: Request, code: int, content: Mapping[str, object]) -> bytes:
+class Reply(Protocol):
+    """
+    What an answer is filled in: a request of twisted.web, or the fast lane's own.
+    """
+
+    @property
+    def method(self) -> bytes:
+        """
+        Of the request that is answered.
+        """
+
+    @property
+    def uri(self) -> bytes:
+        """
+        What that asks for, as it was written.
+        """
+
+    def setResponseCode(self, code: int, message: bytes | None = None) -> None:
+        """
+        Set the status; without a phrase it is the one that HTTP has for that code.
+        """
+
+    def setHeader(self, name: bytes, value: bytes) -> None:
+        """
+        Set a header, in place of the one of that name if there is one.
+        """
+
+
+def answer(request: Reply, code: int, content: Mapping[str, object]) -> bytes:
     """
     Set status and headers, and return the body, which is still to be written.
     """
-    body = json.dumps(content, ensure_ascii=False).encode("utf-8")
+    return json_answer(request, code, _encode(content).encode("utf-8"))
+
+
+def json_answer(request: Reply, code: int, body: bytes) -> bytes:
+    """
+    Set status and headers for a body that is JSON already, and return it.
+    """
     return raw_answer(request, code, b"application/json", body)
 
 
-def raw_answer(request: Request, code: int, kind: bytes, body: bytes) -> bytes:
+def raw_answer(request: Reply, code: int, kind: bytes, body: bytes) -> bytes:
     """
     Set status and headers, and return the body as it is.
 
     :param kind: the Content-Type.
     """
-    request.setResponseCode(code, _PHRASES.get(code))
+    request.setResponseCode(code, PHRASES.get(code))
     request.setHeader(b"Server", b"hraftd")
     request.setHeader(b"Content-Type", kind)
     request.setHeader(b"Content-Length", b"%d" % len(body))
     return body
 
 
-def not_cached(request: Request) -> None:
+def not_cached(request: Reply) -> None:
     """
     Set a header that keeps caches from giving the answer to anybody else.
     """
     request.setHeader(b"Cache-Control", b"no-store")
 
 
-def attach(request: Request, name: str) -> None:
+def attach(request: Reply, name: str) -> None:
     """
     Announce a file of bytes, whose length nobody knows yet.
 
@@ -111,14 +152,14 @@ def attach(request: Request, name: str) -> None:
     request.setHeader(b"Content-Disposition", disposition.encode("ascii"))
 
 
-def tag(request: Request, index: int) -> None:
+def tag(request: Reply, index: int) -> None:
     """
     Set the ETag of what was last changed at that index: the number in quotes.
     """
     request.setHeader(b"ETag", b'"%d"' % index)
 
 
-def not_modified(request: Request) -> bytes:
+def not_modified(request: Reply) -> bytes:
     """
     Answer that the client has it already: without a body, unlike all else.
     """
@@ -135,14 +176,14 @@ def send(request: Request, body: bytes) -> None:
     request.finish()
 
 
-def refuse(request: Request, code: int, sentence: str, **more: object) -> bytes:
+def refuse(request: Reply, code: int, sentence: str, **more: object) -> bytes:
     """
     Answer with an error; like :func:`answer`.
     """
     return answer(request, code, {"error": sentence, **more})
 
 
-def unexpected(request: Request, failure: Failure) -> bytes:
+def unexpected(request: Reply, failure: Failure) -> bytes:
     """
     Answer what nobody foresaw: the log gets all of it, the client nothing.
     """
@@ -155,7 +196,7 @@ def unexpected(request: Request, failure: Failure) -> bytes:
     return refuse(request, 500, "internal error; this node's log says more")
 
 
-def not_done(request: Request, outcome: Declined | Excessive) -> bytes:
+def not_done(request: Reply, outcome: Declined | Excessive) -> bytes:
     """
     Answer what was not carried out here, or maybe not.
     """

@@ -3,7 +3,8 @@ The keys: ``GET``, ``POST``, ``PUT`` and ``DELETE``, listings and transactions.
 
 Reading the request is in :mod:`hraftd.web.asked`, :mod:`hraftd.web.headers`,
 :mod:`hraftd.web.bodies` and :mod:`hraftd.web.transactions`, serving it in
-:mod:`hraftd.client_requests`; here the one meets the other.
+:mod:`hraftd.client_requests`; here the one meets the other. What reads and writes of
+keys are answered is in :mod:`hraftd.web.keys`, which is not only for Klein.
 
 A write with conditions is a transaction: they are looked at when its entry is applied,
 on every node alike, and what the key holds instead comes out of the same entry.
@@ -13,19 +14,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hraftd.kv.commands import Delete, Get, Once, Set, Transaction
+from hraftd.kv.commands import Delete, Get, Set, Transaction
 from hraftd.kv.records import Versioned
 from hraftd.kv.results import Ran
-from hraftd.outcomes import Applied, Listed, Read
-from hraftd.web.answers import answer, new_app, not_done, not_modified, refuse, tag
+from hraftd.outcomes import Listed
+from hraftd.web.answers import answer, new_app, not_done, tag
 from hraftd.web.asked import consistency, key_in_path, lifetime, on_follower, page
 from hraftd.web.bodies import pairs, raw_value
-from hraftd.web.headers import (
-    are_met,
-    idempotency_key,
-    no_preconditions,
-    preconditions,
-)
+from hraftd.web.headers import idempotency_key, no_preconditions, preconditions
+from hraftd.web.keys import Keys, not_met
 from hraftd.web.transactions import ran, transaction, value_and_index
 
 if TYPE_CHECKING:
@@ -35,15 +32,13 @@ if TYPE_CHECKING:
 
     from hraftd.client_requests import ClientRequests
     from hraftd.kv.commands import Operation, Write
-    from hraftd.outcomes import ListOutcome, ReadOutcome, WriteOutcome
+    from hraftd.outcomes import Applied, ListOutcome
     from hraftd.web.channel import Request
 
 __all__ = ["KeyAPI"]
 
 #: What a write that sets keys may have in its query, besides what all may.
 _TTL = ("ttl",)
-
-_NOT_MET = "the precondition does not hold"
 
 
 class KeyAPI:
@@ -58,6 +53,7 @@ class KeyAPI:
         Serve keys through this.
         """
         self._client_requests = client_requests
+        self._keys = Keys(client_requests)
 
     @app.route("/key/<segment>", methods=["GET"])
     def get(self, request: Request, segment: str) -> Deferred[bytes]:
@@ -66,22 +62,7 @@ class KeyAPI:
         """
         asked = consistency(request, self._client_requests.read_level)
         key = key_in_path(segment, self._client_requests.limits)
-        conditions = preconditions(request, key)
-
-        def told(outcome: ReadOutcome) -> bytes:
-            if not isinstance(outcome, Read):
-                return not_done(request, outcome)
-            found = outcome.found
-            if not are_met(conditions.if_match, found):
-                return _not_met(request, found)
-            if found is None:
-                return refuse(request, 404, "there is no such key")
-            tag(request, found.index)
-            if not are_met(conditions.if_none_match, found):
-                return not_modified(request)
-            return answer(request, 200, {key: found.value})
-
-        return self._client_requests.read(key, asked).addCallback(told)
+        return self._keys.get(request, key, asked, preconditions(request, key))
 
     @app.route("/key", methods=["GET"])
     def list_keys(self, request: Request) -> Deferred[bytes]:
@@ -116,11 +97,8 @@ class KeyAPI:
         no_preconditions(request)
         body = request.content.read()
         command = Set(pairs(body, self._client_requests.limits), lifetime(request))
-
-        def applied(outcome: Applied) -> bytes:
-            return answer(request, 200, {"index": outcome.index})
-
-        return self._write(request, command, applied, _TTL)
+        wanted = on_follower(request, _TTL)
+        return self._keys.set(request, command, wanted, idempotency_key(request))
 
     @app.route("/key/<segment>", methods=["PUT"])
     def put(self, request: Request, segment: str) -> Deferred[bytes]:
@@ -192,7 +170,7 @@ class KeyAPI:
             if result.succeeded:
                 return applied(outcome)
             [found] = result.results
-            return _not_met(request, found if isinstance(found, Versioned) else None)
+            return not_met(request, found if isinstance(found, Versioned) else None)
 
         command = Transaction(conditions, (operation,), (Get(key),))
         return self._write(request, command, tried, parameters)
@@ -211,21 +189,4 @@ class KeyAPI:
         """
         wanted = on_follower(request, parameters)
         token = idempotency_key(request)
-
-        def told(outcome: WriteOutcome) -> bytes:
-            if isinstance(outcome, Applied):
-                return applied(outcome)
-            return not_done(request, outcome)
-
-        return self._client_requests.write(
-            command if token is None else Once(token, command), wanted
-        ).addCallback(told)
-
-
-def _not_met(request: Request, found: Versioned | None) -> bytes:
-    """
-    Answer that a condition does not hold, and what there is instead.
-    """
-    if found is not None:
-        tag(request, found.index)
-    return refuse(request, 412, _NOT_MET, **value_and_index(found))
+        return self._keys.write(request, command, applied, wanted, token)

@@ -100,7 +100,7 @@ def segments(path: bytes) -> list[bytes]:
     return [quote(unquote_to_bytes(part), safe="").encode("ascii") for part in parts]
 
 
-def key_in_path(segment: str, limits: Limits) -> str:
+def key_in_path(segment: str | bytes, limits: Limits) -> str:
     """
     Return the key that a percent-encoded part of a path stands for.
 

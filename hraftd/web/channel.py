@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.protocol import connectionDone
 from twisted.web import http, server
+from twisted.web.http import HTTPChannel
 
+from hraftd.at_once import send_at_once
 from hraftd.web.answers import Refusal, refuse, send, unexpected
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from twisted.python.failure import Failure
 
     from hraftd.web.backups import Upload
+    from hraftd.web.fast_lane import FastLane, Waiting
     from hraftd.web.site import HttpSite
 
     class _Transport(ITCPTransport, IPushProducer):
@@ -150,7 +153,7 @@ class Request(server.Request):
         return reason
 
 
-class Channel(http.HTTPChannel):
+class Channel(HTTPChannel):
     """
     A connection on which a request has to arrive within the site's timeout.
     """
@@ -159,7 +162,13 @@ class Channel(http.HTTPChannel):
     site: HttpSite
     callLater: Callable[[float, Callable[[], object]], IDelayedCall]
     transport: _Transport
+    #: Serves what it can of what comes in, before twisted.web sees it.
+    lane: FastLane | None = None
+    #: Whether twisted.web has some of a request, but not all.
     _request_begun = False
+    #: What the fast lane has not answered yet, and when it was used last.
+    _waiting: Waiting | None = None
+    used_at = 0.0
     _is_held = False
     _closing: IDelayedCall | None = None
 
@@ -167,17 +176,34 @@ class Channel(http.HTTPChannel):
         """
         Begin to wait for a request.
         """
-        http.HTTPChannel.connectionMade(self)
+        HTTPChannel.connectionMade(self)
         self.site.channels.add(self)
 
     def dataReceived(self, data: bytes) -> None:
         """
         Read on; the first byte of a request starts its time.
         """
-        if not self._request_begun:
+        if self.lane is not None and not (
+            self._request_begun
+            or self._handlingRequest
+            or self.paused
+            or self._buffer
+            or self._closing is not None
+        ):
+            data = self.lane.serve(self, data)
+            if not data:
+                return
+        if not (self._request_begun or self._handlingRequest or self.paused):
             self._request_begun = True
-            http.HTTPChannel.resetTimeout(self)
-        http.HTTPChannel.dataReceived(self, data)
+            HTTPChannel.resetTimeout(self)
+        HTTPChannel.dataReceived(self, data)
+
+    def lineReceived(self, line: bytes) -> object:
+        """
+        Take a line of a request, or an empty one before it.
+        """
+        self._request_begun = True
+        return HTTPChannel.lineReceived(self, line)
 
     def resetTimeout(self) -> None:
         """
@@ -189,7 +215,83 @@ class Channel(http.HTTPChannel):
         Answer the request that is complete now.
         """
         self._request_begun = False
-        http.HTTPChannel.allContentReceived(self)
+        HTTPChannel.allContentReceived(self)
+
+    # A client that does not take its answers gets no more of them, not even to requests
+    # that have come in already. twisted.web alone would go on.
+
+    def requestDone(self, request: http.Request) -> None:
+        """
+        Go on behind a request of twisted.web's that was answered.
+        """
+        self._wait_for_room()
+        HTTPChannel.requestDone(self, request)
+
+    def pauseProducing(self) -> None:
+        """
+        Take note that there is no more room for answers.
+        """
+        HTTPChannel.pauseProducing(self)
+        if not self._handlingRequest:
+            self._wait_for_room()
+
+    def _wait_for_room(self) -> None:
+        """
+        Read no other request as long as there is no room for answers.
+        """
+        if self._waitingForTransport:
+            self.paused = True
+            self._networkProducer.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        Go on when there is room for answers again.
+        """
+        HTTPChannel.resumeProducing(self)
+        if self.paused:
+            self.paused = False
+            came, self._buffer = self._buffer, b""
+            if came:
+                self.dataReceived(came)
+
+    # For the fast lane.
+
+    def send(self, answers: bytes) -> None:
+        """
+        Write whole answers.
+        """
+        send_at_once(self.transport, answers)
+
+    def wait_for(self, waiting: Waiting) -> None:
+        """
+        Take no other request until that one is :meth:`answered`.
+        """
+        waiting.channel = self
+        self._waiting = waiting
+        # What comes in meanwhile twisted.web keeps, and not too much of it, as it does
+        # while it waits for an answer of its own.
+        self._handlingRequest = True
+        HTTPChannel.setRawMode(self)
+
+    def answered(self, answer: bytes) -> None:
+        """
+        Send what was waited for, and go on behind it.
+        """
+        self._waiting = None
+        self.used_at = self.site.seconds()
+        send_at_once(self.transport, answer)
+        self._handlingRequest = False
+        self.line_mode = 1
+        if self._closing is not None:
+            # This was the last one.
+            return
+        if self._waitingForTransport:
+            self._wait_for_room()
+        elif self._dataBuffer:
+            self._networkProducer.resumeProducing()
+        if self._dataBuffer:
+            came, self._dataBuffer = b"".join(self._dataBuffer), []
+            self.dataReceived(came)
 
     @property
     def target(self) -> tuple[bytes, bytes]:
@@ -219,7 +321,7 @@ class Channel(http.HTTPChannel):
 
         :param read: whether to read on too, after :meth:`hold`.
         """
-        http.HTTPChannel.resetTimeout(self)
+        HTTPChannel.resetTimeout(self)
         if read and self._is_held:
             self._is_held = False
             self.transport.resumeProducing()
@@ -229,17 +331,17 @@ class Channel(http.HTTPChannel):
         Close the connection when the body has ended, but not much later than now.
         """
         self.persistent = False
-        http.HTTPChannel.setTimeout(self, LINGER)
+        HTTPChannel.setTimeout(self, LINGER)
 
-    def close(self, seconds: float = http.HTTPChannel.abortTimeout) -> None:
+    def close(self, seconds: float = HTTPChannel.abortTimeout) -> None:
         """
         Close the connection when what was answered is sent, or after that time.
         """
-        http.HTTPChannel.setTimeout(self, None)
+        HTTPChannel.setTimeout(self, None)
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
         self._closing = self.callLater(seconds, self.transport.abortConnection)
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)
 
     def timeoutConnection(self) -> None:
         """
@@ -248,7 +350,16 @@ class Channel(http.HTTPChannel):
         Unlike twisted.web, without a line in the log each time: it is how every
         idle connection ends.
         """
-        self.close()
+        # The fast lane does not set the clock anew each time, but only says when it was
+        # used: that is looked at here, once in a while.
+        left = float(self.site.idle_seconds)
+        if self._waiting is None:
+            left -= self.site.seconds() - self.used_at
+        if self._request_begun or self._closing is not None or left <= 0:
+            self.close()
+        else:
+            HTTPChannel.setTimeout(self, left)
+            self.timeOut = self.site.idle_seconds
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -256,7 +367,9 @@ class Channel(http.HTTPChannel):
         """
         if self._closing is not None and self._closing.active():
             self._closing.cancel()
-        http.HTTPChannel.connectionLost(self, reason)
+        if self._waiting is not None:
+            self._waiting.give_up()
+        HTTPChannel.connectionLost(self, reason)
         self.site.channel_lost(self)
 
     def lineLengthExceeded(self, line: bytes) -> None:
@@ -279,4 +392,4 @@ class Channel(http.HTTPChannel):
                 b"Connection: close\r\n"
                 b"\r\n%b" % (len(body), body)
             )
-        http.HTTPChannel.loseConnection(self)
+        HTTPChannel.loseConnection(self)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hraftd.web.channel import Request
 
 __all__ = [
+    "NO_PRECONDITIONS",
     "Preconditions",
     "are_met",
     "idempotency_key",
@@ -61,6 +62,9 @@ class Preconditions:
         Both.
         """
         return self.if_match + self.if_none_match
+
+
+NO_PRECONDITIONS = Preconditions((), ())
 
 
 def preconditions(request: Request, key: str) -> Preconditions:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attrs import define, field
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-__all__ = ["OTHER", "PARAMETERS", "Traffic", "route_template"]
+__all__ = ["OTHER", "PARAMETERS", "Tally", "Traffic", "route_template"]
 
 #: What stands for all that is no route, or no method of HTTP's.
 OTHER = "other"
@@ -44,6 +45,34 @@ def route_template(rule: str) -> str:
     """
     first, *rest = rule.strip("/").split("/")
     return f"/{first}/{{{PARAMETERS[first]}}}" if rest else f"/{first}"
+
+
+@define
+class Tally:
+    """
+    The requests of one method to one route.
+    """
+
+    #: How many ended with each status; with ``None`` if the client was gone before.
+    codes: dict[int | None, int] = field(factory=dict)
+    #: Of those that were answered.
+    durations: Durations = field(factory=Durations)
+
+    def note(self, code: int | None, seconds: float) -> None:
+        """
+        Count a request that is over; as :meth:`Traffic.note`.
+        """
+        codes = self.codes
+        codes[code] = codes.get(code, 0) + 1
+        if code is not None:
+            self.durations.note(seconds)
+
+    @property
+    def is_timed(self) -> bool:
+        """
+        Whether there was one that was answered.
+        """
+        return any(self.durations.counts)
 
 
 class Traffic(Collector):
@@ -71,8 +100,8 @@ class Traffic(Collector):
             self._routes[first.encode("ascii"), bool(rest)] = template
         self._connections = connections
         self._watchers = watchers
-        self._requests: dict[tuple[str, str, int | None], int] = {}
-        self._durations: dict[tuple[str, ...], Durations] = {}
+        #: By route and method.
+        self._tallies: dict[tuple[str, str], Tally] = {}
 
     def route_of(self, path: bytes) -> str:
         """
@@ -92,15 +121,17 @@ class Traffic(Collector):
         :param code: of the answer; ``None`` if the client was gone before it.
         :param seconds: from the last byte of the request to the end of the answer.
         """
-        verb = _METHODS.get(method, OTHER)
-        route = self.route_of(path)
-        key = (route, verb, code)
-        self._requests[key] = self._requests.get(key, 0) + 1
-        if code is not None and route not in _STREAMS:
-            durations = self._durations.get((route, verb))
-            if durations is None:
-                durations = self._durations[route, verb] = Durations()
-            durations.note(seconds)
+        self.tally(method, path).note(code, seconds)
+
+    def tally(self, method: bytes, path: bytes) -> Tally:
+        """
+        Return what counts the requests of that method to the route of that path.
+        """
+        of = (self.route_of(path), _METHODS.get(method, OTHER))
+        tally = self._tallies.get(of)
+        if tally is None:
+            tally = self._tallies[of] = Tally()
+        return tally
 
     def collect(self) -> Iterator[Metric]:
         """
@@ -111,15 +142,20 @@ class Traffic(Collector):
             "Requests that are over, by what was answered; none if nobody waited.",
             labels=("route", "method", "status"),
         )
-        for (route, method, code), count in self._requests.items():
-            status = "none" if code is None else str(code)
-            requests.add_metric((route, method, status), count)
+        for (route, method), tally in self._tallies.items():
+            for code, count in tally.codes.items():
+                status = "none" if code is None else str(code)
+                requests.add_metric((route, method, status), count)
         yield requests
         yield histogram(
             "hraftd_http_request_duration_seconds",
             "From the last byte of a request to the end of its answer; no streams.",
             ("route", "method"),
-            self._durations,
+            {
+                of: tally.durations
+                for of, tally in self._tallies.items()
+                if of[0] not in _STREAMS and tally.is_timed
+            },
         )
         yield GaugeMetricFamily(
             "hraftd_http_connections",

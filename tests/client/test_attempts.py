@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 
 from hraftd.client import (
     Closed,
@@ -16,6 +19,8 @@ from hraftd.client import (
     Unavailable,
     Unknown,
 )
+from hraftd.client.asking import Ask, Kind
+from hraftd.client.connections import Connections
 from tests.client import (
     LOST,
     SILENT,
@@ -481,3 +486,33 @@ def test_wrong_arguments_are_refused_at_once() -> None:
         with pytest.raises(TypeError):
             wrong()
     assert not world.asked
+
+
+def test_the_last_moment_hides_no_reason() -> None:
+    """
+    An attempt that is cut short by the end of the time does not replace what the node
+    had done when it had some.
+    """
+    world = World(A)
+    world[A].script.append(busy())
+    world[A].otherwise = SILENT
+    with pytest.raises(Unavailable, match="there is no leader"):
+        world.result_of(world.client.get("k", timeout=0.8))
+    assert len(world.asked) == 2
+
+
+def test_a_node_that_refuses_holds_nobody_up() -> None:
+    """
+    That a connection was refused is known after a tenth of a second.
+    """
+    reactor = MemoryReactorClock()
+    asking = Connections(reactor).ask(
+        "127.0.0.1:11000", Ask(Kind.LOCAL, "GET", "/key/k"), 5.0
+    )
+    reasons: list[str] = []
+    asking.addErrback(lambda failure: reasons.append(failure.getErrorMessage()))
+    reactor.advance(0.0)
+    [(_, _, factory, _, _)] = reactor.tcpClients
+    factory.clientConnectionFailed(None, Failure(ConnectionRefusedError()))
+    reactor.advance(0.11)
+    assert reasons == ["connection refused"]

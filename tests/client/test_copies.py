@@ -11,6 +11,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
+from twisted.logger import globalLogPublisher
 
 from hraftd.client import Refused, Restored, Unavailable, Unknown
 from hraftd.client.copies import Download
@@ -238,3 +239,34 @@ def test_cancelling_a_restore_closes_the_connection() -> None:
         world.result_of(restore)
     world.pass_time()
     assert not connection.is_open
+
+
+@pytest.mark.parametrize("is_cancelled", [True, False])
+def test_a_restore_that_ends_early_leaves_no_error_behind(is_cancelled: bool) -> None:
+    """
+    Where the next piece is waited for when a restore is cancelled, or declined by a
+    node that has seen enough, that wait ends too; and that is nothing to log.
+    """
+    world = World(A)
+    world[A].otherwise = serving(SILENT)
+    stopped: list[Any] = []
+    pieces = [b"first", Deferred(stopped.append)]
+    restoring = world.client.restore(lambda _: pieces.pop(0))
+    world.pass_time()
+    connection = world[A].open[-1]
+    logged: list[Any] = []
+    globalLogPublisher.addObserver(logged.append)
+    try:
+        if is_cancelled:
+            restoring.cancel()
+            expected: Any = CancelledError
+        else:
+            connection.say(Said(400, {"error": "this is no backup"}))
+            expected = Refused
+        with pytest.raises(expected):
+            world.result_of(restoring)
+        world.pass_time()
+    finally:
+        globalLogPublisher.removeObserver(logged.append)
+    assert len(stopped) == 1
+    assert [one for one in logged if "log_failure" in one] == []

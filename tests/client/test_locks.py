@@ -108,6 +108,57 @@ def leave(world: RealWorld, lock: Any) -> None:
     world.result_of(lock.__aexit__(None, None, None))
 
 
+def test_a_guard_does_not_begin_what_is_too_late() -> None:
+    """
+    Of work under a lock that is lost already nothing is done, not even its beginning;
+    what has begun elsewhere is cancelled.
+    """
+    world = RealWorld()
+    lock = take(world, world.client.lock("job", 5))
+    world.result_of(world.other.delete("job"))
+    world.until(lambda: not lock.is_held)
+    begun = []
+
+    async def work() -> None:
+        begun.append("work")
+
+    with pytest.raises(LockLost):
+        world.result_of(lock.guard(work()))
+    assert begun == []
+    stopped: list[Any] = []
+    with pytest.raises(LockLost):
+        world.result_of(lock.guard(Deferred(stopped.append)))
+    assert len(stopped) == 1
+
+
+def test_a_program_that_is_dropped_gives_its_lock_back() -> None:
+    """
+    A coroutine that is closed, or collected as garbage, in the middle of its work ends
+    there without a complaint, and neither lock nor connection remains.
+    """
+    world = RealWorld()
+
+    async def program() -> None:
+        async with world.new_client((A,)) as client, world.client.lock("job", 5):
+            await client.get("other")
+            await Reached()
+
+    class Reached:
+        def __await__(self) -> Any:
+            yield "reached"
+
+    running = program()
+    waits_for = running.send(None)
+    while isinstance(waits_for, Deferred):
+        world.until(lambda waits_for=waits_for: hasattr(waits_for, "result"))
+        waits_for = running.send(None)
+    assert waits_for == "reached"
+    assert world.get("job") is not None
+    running.close()
+    world.pass_time()
+    assert world.get("job") is None
+
+
 def test_a_lock_is_held_by_one() -> None:
     """
     The second waits until the first gives it back, and has a larger token.

@@ -419,3 +419,46 @@ def test_what_is_no_event_is_a_loss(wrong: str) -> None:
     tell(world[A], wrong)
     world.pass_time(0.3)
     assert world[B].asked
+
+
+def test_a_watch_knows_how_far_it_has_told() -> None:
+    """
+    What was changed together has one index. It is that of the watch when all of it was
+    told, so that nothing is lost to a program that goes on behind it later.
+    """
+    world = World(A)
+    world[A].otherwise = HEAD
+    watch = world.client.watch("p/", after=3)
+    world.result_of(watch.__aenter__())
+    tell(
+        world[A],
+        event("set", "p/a", "1", 6, last=False) + event("set", "p/b", "1", 6),
+    )
+    assert world.result_of(watch.__anext__()).key == "p/a"
+    assert watch.index == 3
+    assert world.result_of(watch.__anext__()).key == "p/b"
+    assert watch.index == 6
+
+
+def test_a_watch_that_lists_is_not_there_yet() -> None:
+    """
+    While it tells all that there is, no index of its own says so.
+    """
+    world = World(A)
+    page = {"index": 50, "keys": [{"key": "p/a", "value": "1", "index": 7}]}
+    gone = Said(410, {"error": "compacted", "first": 40})
+    world[A].script.append(gone)
+    world[A].otherwise = lambda asked: (
+        HEAD if "/watch" in asked.target else Said(200, page | {"more": False})
+    )
+    watch = world.client.watch("p/", after=3, resync=True)
+    assert world.result_of(watch.__anext__()).kind == "resync"
+    assert watch.index == 3
+    assert world.result_of(watch.__anext__()).key == "p/a"
+    waiting = watch.__anext__()
+    world.pass_time(0.1)
+    assert watch.index == 50
+    assert world.asked[-1].target == "/watch?prefix=p%2F&after=50"
+    watch.close()
+    with pytest.raises(StopAsyncIteration):
+        world.result_of(waiting)

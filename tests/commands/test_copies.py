@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,20 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert (done.status, json.loads(done.out)["keys"]) == (0, 20)
     assert shell.run("get k/0").out == "0\n"
     assert shell.run("get later").status == 3
+
+
+def test_a_backup_replaces_no_device(tmp_path: Path) -> None:
+    """
+    What is there and is no file is left alone, with ``--force`` as well.
+    """
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    shell = Shell()
+    for place in (pipe, tmp_path):
+        refused = shell.run(f"backup {place} --force")
+        assert refused.status == FAILED
+        assert "no place for a file" in refused.err
+    assert pipe.is_fifo()
 
 
 def test_through_pipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

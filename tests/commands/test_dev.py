@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from hraftd.closed_pipe import BROKEN_PIPE
-from hraftd.commands.endings import FAILED, INTERRUPTED, NOT_SO, USAGE
+from hraftd.commands.endings import FAILED, INTERRUPTED, NOT_SO, UNKNOWN, USAGE
 from hraftd.dev.cluster import STOPPED
 
 from .real import DEADLINE, ROOT, Process, command, free_base, run, until
@@ -121,13 +121,22 @@ def test_what_it_prints_can_be_typed(cluster: tuple[Process, str]) -> None:
     Each command that is suggested does what one would expect.
     """
     dev, _ = cluster
-    typed = re.findall(r"^    ((?:curl|hraftd) (?!--id).+)$", dev.text, re.M)
+    typed = re.findall(r"^    ((?:curl|\S.*hraftd) (?!--id).+)$", dev.text, re.M)
     assert len(typed) == 5
     answers = []
     for line in typed:
+        # Some shells look for files that are named like a word with one of these.
+        assert not set("?*[]") & set(re.sub(r'".*?"', "", line))
         name, *words = shlex.split(line)
-        if name == "hraftd":
-            done = run(*words)
+        if name != "curl":
+            done = subprocess.run(
+                [name, *words],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=DEADLINE,
+                check=False,
+            )
             assert (done.returncode, done.stderr) == (0, ""), line
             answers.append(done.stdout)
             continue
@@ -162,6 +171,66 @@ def test_commands_as_processes(cluster: tuple[Process, str]) -> None:
     done = run("get", *at)
     assert (done.returncode, done.stdout) == (USAGE, "")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full")
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        (["set", "on/full", "x"], UNKNOWN),
+        (["backup", "-"], FAILED),
+    ],
+)
+def test_an_output_that_is_full(
+    cluster: tuple[Process, str], words: list[str], status: int
+) -> None:
+    """
+    One line says so, and the status does not say of a write that nothing was changed.
+    """
+    _, address = cluster
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command(*words, "--endpoint", address),
+            cwd=ROOT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE,
+            check=False,
+        )
+    assert done.returncode == status
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written: No space left on device" in done.stderr
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    ("closed", "words", "status"),
+    [
+        ("0<&-", ["set", "k", "-"], USAGE),
+        ("1>&-", ["set", "k", "x"], 0),
+        ("2>&-", ["get", "no/such"], NOT_SO),
+    ],
+)
+def test_what_was_closed_before(
+    cluster: tuple[Process, str], closed: str, words: list[str], status: int
+) -> None:
+    """
+    Without a standard input nothing is taken for an empty one; without an output
+    nothing is said.
+    """
+    _, address = cluster
+    line = shlex.join(command(*words, "--endpoint", address))
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} {closed}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (status, "")
+    assert "Traceback" not in done.stderr
 
 
 @needs_signals
@@ -324,14 +393,16 @@ def test_a_reader_of_the_logs_that_goes_away() -> None:
 @needs_signals
 def test_data_that_is_kept(started: list[Process], tmp_path: Path) -> None:
     """
-    The next start goes on where this one has stopped.
+    The next start goes on where this one has stopped. What is printed has the whole
+    path: typed in another directory, a command would begin another cluster.
     """
     port = free_base()
     at = ("--endpoint", f"localhost:{port}")
-    directory = tmp_path / "kept"
-    kept = ("--data-dir", str(directory), "--nodes", "1")
+    directory = tmp_path.resolve() / "kept"
+    kept = ("--data-dir", os.path.relpath(directory, ROOT), "--nodes", "1")
     for word in ("first", "second"):
         dev = start(started, "--port", str(port), *kept)
+        assert re.search(rf"^    \S.*hraftd --id node0 .* {directory}", dev.text, re.M)
         if word == "second":
             assert run("get", "first", *at).stdout == "x\n"
         assert run("set", word, "x", *at).returncode == 0

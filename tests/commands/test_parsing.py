@@ -23,6 +23,7 @@ from hraftd.reads import ReadLevel
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from pathlib import Path
 
 
 def options_of(line: str) -> Namespace:
@@ -200,6 +201,20 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert run(monkeypatch, name, "a", "--json") == f"{name}: a --json"
 
 
+@pytest.mark.parametrize(("word", "command"), [("statsu", "status"), ("gets", "get")])
+def test_a_slip_of_the_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, word: str, command: str
+) -> None:
+    """
+    What is almost a command starts no node, unless it is a directory that is there.
+    """
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=rf"did you mean {command}\?.* type \./{word}"):
+        run(monkeypatch, word)
+    (tmp_path / word).mkdir()
+    assert run(monkeypatch, word) == f"node: {word}"
+
+
 @pytest.mark.parametrize(
     ("typed", "node"),
     [
@@ -208,7 +223,8 @@ def test_commands(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         (["./get"], "./get"),
         (["--", "get"], "-- get"),
         (["node0"], "node0"),
-        (["gets"], "gets"),
+        (["./gets"], "./gets"),
+        (["gets", "--inmem"], "gets --inmem"),
         (["help"], "help"),
     ],
 )

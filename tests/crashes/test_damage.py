@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: How many bytes of each file the ordinary run changes, of those that say something.
-SHARE = 1200
+SHARE = 800
 
 PIECES = pieces_of(b"a snapshot", b"\xa5" * 5000, b"of three pieces")
 

@@ -119,7 +119,7 @@ def chosen(faults: Sequence[Fault], random: Random, all_of_it: bool) -> list[Fau
     """
     if all_of_it:
         return list(faults)
-    return random.sample(faults, min(len(faults), 25))
+    return random.sample(faults, min(len(faults), 16))
 
 
 def counted(shim: Path, memory: Path, operation: str, path: str) -> int:

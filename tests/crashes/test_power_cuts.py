@@ -85,7 +85,7 @@ def test_second_power_cuts(
     chosen = {
         f"{number:06}": moment.image
         for number, moment in enumerate(
-            random.sample(firsts, len(firsts) // 2 if all_of_it else 24)
+            random.sample(firsts, len(firsts) // 2 if all_of_it else 14)
         )
     }
     for name, image in chosen.items():

@@ -78,7 +78,7 @@ class Answers:
         Send so many answers.
         """
         enough = self.sent + answers
-        with quiet():
+        with attempt(self._seed, self._number, "or one that follows"), quiet():
             while self.sent < enough:
                 self._connect()
 

@@ -196,7 +196,7 @@ class Frames:
         Send so many frames.
         """
         enough = self.sent + frames
-        with quiet():
+        with attempt(self._seed, self._number, "or one that follows"), quiet():
             while self.sent < enough:
                 self._connect()
 

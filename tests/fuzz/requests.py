@@ -145,7 +145,10 @@ class Requests:
         :param real: whether only to the real node; ``None`` lets them take turns.
         """
         enough = self.sent + requests
-        with quiet("hraftd.web", "twisted.web"):
+        with (
+            attempt(self._seed, self._number, "or one that follows"),
+            quiet("hraftd.web", "twisted.web"),
+        ):
             while self.sent < enough:
                 which = self._number % 2 if real is None else int(not real)
                 self._connect(self._sites[which])

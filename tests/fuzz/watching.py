@@ -35,6 +35,8 @@ def quiet(*silent: str) -> Iterator[None]:
         ):
             events.append(eventAsText(event, includeTimestamp=False))
 
+    # What was left by whoever ran before is no fault of this.
+    gc.collect()
     globalLogPublisher.addObserver(observe)
     try:
         yield

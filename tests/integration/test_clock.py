@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .processes import leader_among, write
+from .processes import ask_leader, leader_among, write
 from .waiting import until
 from .wall_clock import WHY_NO_WALL_CLOCK, WallClock
 
@@ -32,11 +32,15 @@ def _ahead(node: Node) -> float:
 @pytest.mark.skipif(WHY_NO_WALL_CLOCK is not None, reason=str(WHY_NO_WALL_CLOCK))
 def test_clock_jumps(processes: Processes, tmp_path: Path) -> None:
     """
-    Neither heartbeats nor elections care whether the wall clock jumps.
+    Neither heartbeats nor elections nor expiry care whether the wall clock jumps.
     """
     clock = WallClock(tmp_path)
     nodes = processes.cluster(3, environment=clock.environment)
     write(nodes, before="jump")
+    for path in ("/key?ttl=3600", "/key?ttl=0.1"):
+        name = path.partition("=")[2]
+        assert ask_leader(nodes, "POST", path, {name: "expires"}).status == 200
+    until(lambda: leader_among(nodes).get("0.1") is None, "it has expired")
 
     def is_ignored(hours: int) -> bool:
         """
@@ -54,6 +58,10 @@ def test_clock_jumps(processes: Processes, tmp_path: Path) -> None:
     # On a busy machine an election may come for another reason, but not each time.
     assert any(is_ignored(hours) for hours in (2, 4, 6)), "set forward, nobody notices"
     assert any(is_ignored(hours) for hours in (-2, -4, -6)), "set back, nobody notices"
+
+    # Two hours and more were said to pass, in either direction.
+    found = ask_leader(nodes, "GET", "/key?level=linearizable").content
+    assert [item["key"] for item in found["keys"]] == ["3600", "before"]
 
     # Nodes whose timers stand still would notice nothing either; but they elect nobody.
     leader = leader_among(nodes)

@@ -402,3 +402,18 @@ def test_versions(ours: Versions, theirs: Versions, common: int | None) -> None:
     """
     assert ours.common(theirs) == common
     assert theirs.common(ours) == common
+
+
+def test_what_two_followers_get_is_written_once() -> None:
+    """
+    The same entries are packed once; equal ones of another request are not mixed up.
+    """
+    first, second = (messages.AppendEntries(3, "n1", 7, 2, ENTRIES, 5),) * 2
+    _, of_first = arguments_of(first)
+    _, of_second = arguments_of(second)
+    assert of_first["entries"] is of_second["entries"]
+    others = messages.AppendEntries(3, "n1", 7, 2, ENTRIES[:1], 5)
+    _, of_others = arguments_of(others)
+    assert of_others["entries"] == pack_entries(ENTRIES[:1])
+    _, again = arguments_of(first)
+    assert again["entries"] == of_first["entries"]

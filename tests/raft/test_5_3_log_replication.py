@@ -426,6 +426,21 @@ def test_requests_hold_many_entries_and_go_one_at_a_time() -> None:
     assert [entry.index for entry in second.request.entries] == [3, 4, 5, 6, 7]
 
 
+def test_followers_that_need_the_same_are_sent_the_very_same() -> None:
+    """
+    One batch for all who go on at the same entry, so that it is written only once.
+    """
+    core = server(voters="abc")
+    firsts = [call for probe in lead(core) for call in accept(core, probe)]
+    assert [call.to for call in firsts] == ["b", "c"]
+    core.propose(b"x")
+    for call in firsts:
+        core.response_received(call, AppendEntriesResponse(core.current_term, True))
+    [to_b, to_c] = save(core).early_calls
+    assert [entry.index for entry in to_b.request.entries] == [3]
+    assert to_b.request.entries is to_c.request.entries
+
+
 def test_requests_are_as_large_as_allowed() -> None:
     """
     Bounded bytes (MIT 2B): a follower that lacks much gets it in several requests.
