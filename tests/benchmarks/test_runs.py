@@ -215,6 +215,9 @@ def test_nothing_is_left_behind(tmp_path: Path, number: int) -> None:
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        # What a script runs in the background is started deaf to it, with all that
+        # it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         if shutil.which("wrk") is None:
