@@ -209,7 +209,7 @@ class Channel(http.HTTPChannel):
         Take a header, unless it says a length that is no number to Python.
         """
         try:
-            return http.HTTPChannel.headerReceived(self, line)
+            return bool(http.HTTPChannel.headerReceived(self, line))
         except ValueError:
             # Thousands of digits are more than int() takes; twisted.web has only looked
             # whether they are digits.
