@@ -25,6 +25,7 @@ from hraftd.kv.results import PieceTaken, Unusable
 from hraftd.outcomes import Applied, Unavailable
 from hraftd.web.answers import answer, attach, new_app, not_done, refuse, unexpected
 from hraftd.web.asked import consistency, on_follower
+from hraftd.web.headers import no_preconditions
 
 if TYPE_CHECKING:
     from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -182,6 +183,7 @@ class Upload:
 
         :raises Refusal: if something is wrong with the request.
         """
+        no_preconditions(request)
         self._request = request
         self._restoring = backups.begin_restore(on_follower(request))
         self._reader = BackupReader()

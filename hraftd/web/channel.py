@@ -205,6 +205,18 @@ class Channel(HTTPChannel):
         self._request_begun = True
         return HTTPChannel.lineReceived(self, line)
 
+    def headerReceived(self, line: bytes) -> bool:
+        """
+        Take a header, unless it says a length that is no number to Python.
+        """
+        try:
+            return bool(http.HTTPChannel.headerReceived(self, line))
+        except ValueError:
+            # Thousands of digits are more than int() takes; twisted.web has only looked
+            # whether they are digits.
+            self._respondToBadRequestAndDisconnect()
+            return False
+
     def resetTimeout(self) -> None:
         """
         Do nothing: each byte would give its sender the whole time again.

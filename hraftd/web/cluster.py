@@ -10,6 +10,7 @@ from hraftd.outcomes import Joined, Removed, Taken, Transferred, Unavailable
 from hraftd.web.answers import answer, named, new_app, not_done
 from hraftd.web.asked import id_in_path, on_follower, query
 from hraftd.web.bodies import newcomer, nothing, successor
+from hraftd.web.headers import no_preconditions
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -108,6 +109,7 @@ class ClusterAPI:
         """
         Remove a node from the cluster; answer once that is committed.
         """
+        no_preconditions(request)
         wanted = on_follower(request)
         server_id = id_in_path(segment)
 
@@ -126,6 +128,7 @@ class ClusterAPI:
 
         If it is to have none, then answer once it is a member.
         """
+        no_preconditions(request)
         wanted = on_follower(request)
         server = newcomer(request.content.read())
 
@@ -154,6 +157,7 @@ class ClusterAPI:
         """
         Hand the leadership over to the node that the body names, or to the best one.
         """
+        no_preconditions(request)
         wanted = on_follower(request)
         server_id = successor(request.content.read())
 
@@ -170,6 +174,7 @@ class ClusterAPI:
         """
         Have this node take a snapshot of its own; answer once it is on disk.
         """
+        no_preconditions(request)
         query(request)
         nothing(request.content.read())
 

@@ -591,6 +591,7 @@ class GarbageTests(Wire):
             b"X: \x00",
             b"Content-Length: -1",
             b"Content-Length: 1x",
+            b"Content-Length: " + b"9" * 5000,
             b"Content-Length: 1\r\nContent-Length: 2",
             b"Content-Length: 1\r\nTransfer-Encoding: chunked",
             b"Transfer-Encoding: gzip",

@@ -190,6 +190,25 @@ class PutTests(AgainstOneNode):
             for name in ("If-Match", "If-None-Match"):
                 assert self.ask("POST", path, body, {name: "*"}).code == 400
 
+    def test_conditions_on_the_cluster(self) -> None:
+        """
+        Nor is one ignored where the whole cluster is changed, or all of its keys.
+        """
+        self.set(a="1")
+        before = self.node.server.status().last_log_index
+        for method, path in (
+            ("POST", "/restore"),
+            ("POST", "/join"),
+            ("POST", "/leader"),
+            ("POST", "/snapshot"),
+            ("DELETE", "/nodes/x"),
+        ):
+            for name in ("If-Match", "If-None-Match"):
+                answer = self.ask(method, path, b"", {name: "*"})
+                assert answer.code == 400, path
+                assert answer.json["error"].startswith(f"{name} is for one key")
+        assert self.node.server.status().last_log_index == before
+
 
 class TransactionTests(AgainstOneNode):
     """
