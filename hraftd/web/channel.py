@@ -210,7 +210,7 @@ class Channel(HTTPChannel):
         Take a header, unless it says a length that is no number to Python.
         """
         try:
-            return bool(http.HTTPChannel.headerReceived(self, line))
+            return bool(HTTPChannel.headerReceived(self, line))
         except ValueError:
             # Thousands of digits are more than int() takes; twisted.web has only looked
             # whether they are digits.
